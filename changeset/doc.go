@@ -1,0 +1,11 @@
+// Package changeset holds patina's vocabulary and its merge rule: actors,
+// versions, stamps, row clocks, changesets, and the encoding that FORMAT.md
+// describes byte by byte.
+//
+// The package is pure: no I/O, no clock, no goroutine. Everything in it is a
+// function of its arguments, so that two nodes which saw the same changesets in
+// any order decide alike. DESIGN section 2 is the source of the rules; they
+// follow the causal-length set of Yu and Rostad ("A low-cost set CRDT based on
+// causal lengths", PaPoC 2020) for rows and last-writer-wins registers for
+// columns.
+package changeset
