@@ -6,10 +6,6 @@ import (
 	"github.com/patinadb/patina/changeset/hlc"
 )
 
-// MaxEncodedSize is the largest encoded changeset in bytes, before compression.
-// It is a constant of the protocol that every node must accept, never a setting.
-const MaxEncodedSize = 32 << 20
-
 // HashSize is the length of a Hash in bytes.
 const HashSize = 32
 
@@ -38,34 +34,38 @@ type Header struct {
 	Previous Hash
 	// After lists, for each actor, the origin's own included, the highest
 	// version among the stamps in the clocks of the rows that this changeset
-	// touched, as they were before it. Sorted by actor, each once.
+	// touched, as they were before it; so its own entry is below Version. Sorted
+	// by actor, each once.
 	After []ID
 }
 
 // ID returns the changeset's name.
-func (h *Header) ID() ID { return ID{h.Actor, h.Version} }
+func (h Header) ID() ID { return ID{h.Actor, h.Version} }
 
 // Stamp returns the stamp that all changes of the changeset carry.
-func (h *Header) Stamp() Stamp { return Stamp{h.Time, h.Actor, h.Version} }
+func (h Header) Stamp() Stamp { return Stamp{h.Time, h.Actor, h.Version} }
 
 // Changeset is all changes of one version: the unit of replication and of
 // atomicity.
 type Changeset struct {
 	Header
-	Tables []TableChanges // sorted by name, then generation; each pair once
+	Tables []TableChanges // sorted by name without regard to ASCII case, then generation; each pair once
 }
 
 // TableChanges is the part of a changeset that belongs to one table.
 type TableChanges struct {
 	// Name as in the origin's schema; tables match without regard to ASCII case.
 	Name string
-	// Generation is the causal length of the table itself (1 for a table that
-	// was never dropped).
+	// Generation is the causal length of the table itself: 1 for a table that
+	// was never dropped, always odd.
 	Generation CausalLength
 	// Key and Columns name the key columns and the other columns that the
-	// changes refer to by position, each in the origin's order.
+	// changes refer to by position, each in the origin's order. Decode returns
+	// in Columns only those that some change carries.
 	Key     []string
 	Columns []string
+	// Changes are sorted by causal length, columns and key in what Decode
+	// returns; in what Seal takes they may have any order. Each key once.
 	Changes []Change
 }
 

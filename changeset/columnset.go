@@ -1,6 +1,7 @@
 package changeset
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 )
@@ -33,6 +34,24 @@ func Columns(ordinals ...int) ColumnSet {
 	var s ColumnSet
 	for _, i := range ordinals {
 		s = s.With(i)
+	}
+	return s
+}
+
+// columnSetFromBitmap returns the set whose member i is bit i%8 of byte i/8.
+func columnSetFromBitmap(b []byte) ColumnSet {
+	var s ColumnSet
+	for i := 0; i < len(b) && i < 8; i++ {
+		s.low |= uint64(b[i]) << (8 * i)
+	}
+	for len(b) > 8 && b[len(b)-1] == 0 {
+		b = b[:len(b)-1]
+	}
+	if len(b) > 8 {
+		s.high = make([]uint64, (len(b)-1)/8)
+		for i, c := range b[8:] {
+			s.high[i/8] |= uint64(c) << (i % 8 * 8)
+		}
 	}
 	return s
 }
@@ -89,6 +108,20 @@ func (s ColumnSet) Minus(t ColumnSet) ColumnSet {
 
 // Equal reports whether s and t have the same members.
 func (s ColumnSet) Equal(t ColumnSet) bool { return s.low == t.low && slices.Equal(s.high, t.high) }
+
+// Compare orders sets as the unsigned numbers whose bits are their members: -1,
+// 0 or 1. Leaving out ordinals that neither set has does not change the order.
+func (s ColumnSet) Compare(t ColumnSet) int {
+	if c := cmp.Compare(len(s.high), len(t.high)); c != 0 {
+		return c
+	}
+	for i := len(s.high) - 1; i >= 0; i-- {
+		if c := cmp.Compare(s.high[i], t.high[i]); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(s.low, t.low)
+}
 
 // Prefix reports whether s is {0 … n-1}, and n. The stored clock may write such
 // a set as its length (DESIGN section 2: never as "all", since a column added

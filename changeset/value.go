@@ -44,6 +44,9 @@ type Value struct {
 	data []byte
 }
 
+// negativeZero is the bits of -0.0.
+const negativeZero = 1 << 63
+
 // NullValue returns NULL.
 func NullValue() Value { return Value{kind: Null} }
 
@@ -112,7 +115,7 @@ func (v Value) Equal(w Value) bool {
 // Canonical returns v as it is written into a key: -0.0 becomes 0.0, since
 // SQLite calls the two equal.
 func (v Value) Canonical() Value {
-	if v.kind == Real && v.num == 1<<63 {
+	if v.kind == Real && v.num == negativeZero {
 		v.num = 0
 	}
 	return v

@@ -1,0 +1,35 @@
+// Package store is the replicated database: a plain SQLite file whose tables
+// carry row clocks, and a log of the changesets that made it what it is.
+//
+// # Who owns what
+//
+// One goroutine, started by Run, owns the writer connection and everything that
+// changes: the capture buffer, the actor ordinals, the vector, the waiting room
+// and the schema. It is the only one that begins a write transaction. Others
+// send it jobs over bounded queues and read atomic snapshots (Vector, Parked,
+// SchemaDigest). Readers have a pool of connections that cannot write, and one
+// more connection moves the WAL into the file.
+//
+// # The life of a local write
+//
+// Transact queues a request. The writer drains the queue into a group
+// (group.go): one SQLite transaction, each request in a SAVEPOINT of its own.
+// While a client's statements run, the preupdate hook records what they do to
+// replicated rows (capture.go). At the end of the group the records fold to
+// their net effect, row clocks are written (clocks.go), the changeset is encoded
+// and logged (log.go), and one fsync acknowledges every request of the group.
+//
+// # The life of a remote changeset
+//
+// Apply and TryApply queue it. The writer takes a batch (apply.go), leaves out
+// what it already holds, lets what must come after something absent wait a
+// moment (waiting.go), parks what the schema here cannot hold (parked.go), merges
+// the rest row by row, and commits the batch with its log entries.
+//
+// # Rules that keep it honest
+//
+// Nothing in the process opens the database, its -wal or its -shm but SQLite
+// (a plain open and close drops SQLite's POSIX locks). Everything that must
+// agree commits in one transaction: rows, clocks, log, bookkeeping. Nothing is
+// shown to peers before its fsync returned.
+package store

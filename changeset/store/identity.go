@@ -1,0 +1,179 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// Never may two different changesets live under one (actor, version). A file
+// that was copied, restored or moved must therefore not go on writing as the
+// actor it says: it takes a new id, and the old one becomes an ordinary foreign
+// actor. A needless new id costs one entry in the vectors.
+//
+// What makes a continuing copy is recorded twice: in the file (its own inode,
+// the machine, a counter of opens) and in a small sidecar beside it (actor,
+// counter, head). Any mismatch means a copy.
+
+// sidecar is the small file beside the database.
+type sidecar struct {
+	Actor changeset.ActorID `json:"actor"`
+	Opens int64             `json:"opens"`
+	Head  changeset.Version `json:"head"`
+}
+
+func sidecarPath(db string) string { return db + "-id" }
+
+// readSidecar returns the sidecar, or the zero one if there is none or it does
+// not parse: both mean that we cannot prove to be the original.
+func readSidecar(db string) sidecar {
+	var s sidecar
+	b, err := os.ReadFile(sidecarPath(db))
+	if err != nil || json.Unmarshal(b, &s) != nil {
+		return sidecar{}
+	}
+	return s
+}
+
+// writeSidecar replaces the sidecar atomically and durably.
+func writeSidecar(db string, s sidecar) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(db), filepath.Base(sidecarPath(db))+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), sidecarPath(db))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+func (w *writer) saveSidecar() error {
+	s := sidecar{Actor: w.meta.actor, Opens: w.meta.opens}
+	if w.vector != nil {
+		s.Head = w.vector.Entry(w.meta.actor).Applied.Last()
+	}
+	if err := writeSidecar(w.store.cfg.Path, s); err != nil {
+		return fmt.Errorf("write %s: %w", sidecarPath(w.store.cfg.Path), err)
+	}
+	return nil
+}
+
+// machineIdentity names the machine where that is known, else "".
+func machineIdentity() string {
+	b, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// settleIdentity compares the records and takes a new actor id on a mismatch.
+// It runs inside the transaction of open.
+func (w *writer) settleIdentity() error {
+	cfg := w.store.cfg
+	inode, err := inodeOf(cfg.Path)
+	if err != nil {
+		return err
+	}
+	if !w.meta.created {
+		if reason := w.copyReason(inode); reason != "" {
+			old := w.meta.actor
+			w.meta.actor, w.meta.secret, w.meta.forced, w.meta.mark = changeset.NewActorID(), randomSecret(), 0, 0
+			w.log.Warn("this database is a copy: it goes on under a new actor id", "actor", w.meta.actor, "err", reason+"; it was "+old.String())
+		}
+	}
+	if err := w.setMeta("inode", changeset.TextValue(inode)); err != nil {
+		return err
+	}
+	return w.setMeta("identity", changeset.TextValue(cfg.Identity))
+}
+
+func (w *writer) copyReason(inode string) string {
+	beside := readSidecar(w.store.cfg.Path)
+	head, err := w.ownHead()
+	switch {
+	case err != nil:
+		return err.Error()
+	case beside == sidecar{}:
+		return "no identity file beside it"
+	case beside.Actor != w.meta.actor:
+		return "the identity file beside it names another actor"
+	case beside.Opens != w.meta.opens:
+		return fmt.Sprintf("it was opened %d times, the file beside it says %d", w.meta.opens, beside.Opens)
+	case head < beside.Head:
+		return fmt.Sprintf("its head %d is below the recorded %d", head, beside.Head)
+	}
+	for name, now := range map[string]string{"inode": inode, "identity": w.store.cfg.Identity} {
+		was, _, err := w.getMeta(name)
+		if err != nil {
+			return err.Error()
+		}
+		if was.Text() != now {
+			return fmt.Sprintf("%s %q is not the recorded %q", name, now, was.Text())
+		}
+	}
+	return ""
+}
+
+// ownHead reads the highest version of our own actor in the log.
+func (w *writer) ownHead() (head changeset.Version, err error) {
+	err = w.conn.Each(`SELECT max(k) FROM __patina_log, (SELECT ord FROM __patina_actor WHERE id = ?)
+		WHERE k BETWEEN ord << 40 AND (ord + 1 << 40) - 1`, []sqlite.Value{changeset.BlobValue(w.meta.actor[:])}, func(s *sqlite.Stmt) error {
+		head = changeset.Version(s.Integer(0)) & changeset.MaxVersion
+		return nil
+	})
+	return head, err
+}
+
+// fileIdentity is what the database file and its -wal were at open.
+type fileIdentity struct{ db, wal string }
+
+// watchFiles records the identity of the database's files. Only stat is used:
+// opening them here would drop SQLite's locks.
+func watchFiles(path string) (fileIdentity, error) {
+	db, err := inodeOf(path)
+	if err != nil {
+		return fileIdentity{}, err
+	}
+	wal, err := inodeOf(path + "-wal")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // made by the first write
+	}
+	return fileIdentity{db, wal}, err
+}
+
+// checkFiles compares the files with those at open, and reports ErrReplaced if
+// somebody put others in their place. A -wal that was not there at open counts
+// from when it appears.
+func (w *writer) checkFiles() error {
+	now, err := watchFiles(w.store.cfg.Path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	if w.files.wal == "" {
+		w.files.wal = now.wal
+	}
+	if now != w.files {
+		return fmt.Errorf("%w: %s or its -wal is not the file that was opened", ErrReplaced, w.store.cfg.Path)
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+	"github.com/patinadb/patina/sync/versions"
+)
+
+// notInLog is the type of ErrNotInLog; other packages recognise it by method.
+type notInLog struct{}
+
+func (notInLog) Error() string { return "store: not in the log" }
+
+// NotInLog reports true: the changeset may be known here, but not as a changeset.
+func (notInLog) NotInLog() bool { return true }
+
+// ErrNotInLog is the answer of Changeset for what neither the log nor the
+// parked hold.
+var ErrNotInLog error = notInLog{}
+
+// writeLog stores an applied changeset under its key.
+func (w *writer) writeLog(s changeset.Sealed) error {
+	ord, err := w.ordinal(s.Actor)
+	if err != nil {
+		return err
+	}
+	st, err := w.conn.Cached("INSERT INTO __patina_log VALUES(?, ?)")
+	if err != nil {
+		return err
+	}
+	if err := st.BindInteger(1, logKey(ord, s.Version)); err != nil {
+		return err
+	}
+	if err := st.BindBlob(2, changeset.Pack(s.Data)); err != nil {
+		return err
+	}
+	if err := st.Run(); err != nil {
+		return fmt.Errorf("log version %d of %v: %w", s.Version, s.Actor, err)
+	}
+	return nil
+}
+
+// readLog reads one applied changeset on the writer's connection.
+func (w *writer) readLog(id changeset.ID) (changeset.Sealed, error) {
+	return readSealed(w.conn, w.actors, id, "SELECT data FROM __patina_log WHERE k = ?")
+}
+
+func readSealed(c *sqlite.Conn, actors *actorTable, id changeset.ID, sql string) (s changeset.Sealed, err error) {
+	key, ok := actors.key(id)
+	if !ok {
+		return s, ErrNotInLog
+	}
+	found := false
+	err = c.Each(sql, []sqlite.Value{changeset.IntegerValue(key)}, func(st *sqlite.Stmt) error {
+		found = true
+		data, err := changeset.Unpack(st.Column(0).Bytes())
+		if err != nil {
+			return err
+		}
+		s, err = changeset.Open(data)
+		return err
+	})
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("read version %d of %v from the log: %w", id.Version, id.Actor, err)
+	case !found:
+		return s, ErrNotInLog
+	case s.ID() != id:
+		return s, fmt.Errorf("log entry of version %d of %v is another changeset: %w", id.Version, id.Actor, changeset.ErrCorrupt)
+	}
+	return s, nil
+}
+
+// Changeset returns an applied or parked changeset as it came, or ErrNotInLog.
+func (s *Store) Changeset(ctx context.Context, id changeset.ID) (out changeset.Sealed, err error) {
+	err = s.readers.use(ctx, sqlite.ModeInternal, func(c *sqlite.Conn) error {
+		out, err = readSealed(c, s.actors.Load(), id, "SELECT data FROM __patina_log WHERE k = ?1 UNION ALL SELECT data FROM __patina_parked WHERE k = ?1")
+		return err
+	})
+	return out, err
+}
+
+// loadActors reads the ordinals and rebuilds the vector from the log: what is
+// logged is applied.
+func (w *writer) loadActors() error {
+	t := &actorTable{self: w.meta.actor, ords: map[changeset.ActorID]int{}}
+	err := w.conn.Each("SELECT ord, id FROM __patina_actor ORDER BY ord", nil, func(s *sqlite.Stmt) error {
+		var a changeset.ActorID
+		if s.Integer(0) != int64(len(t.ids)) || copy(a[:], s.View(1)) != len(a) {
+			return fmt.Errorf("row %d: %w", len(t.ids), changeset.ErrCorrupt)
+		}
+		t.ords[a] = len(t.ids)
+		t.ids = append(t.ids, a)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	w.actors = t
+	w.vector = versions.NewVector()
+	for ord, id := range t.ids {
+		if err := w.loadEntry(ord, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) loadEntry(ord int, actor changeset.ActorID) error {
+	var e versions.Entry
+	err := w.conn.Each("SELECT k FROM __patina_log WHERE k BETWEEN ? AND ?", []sqlite.Value{
+		changeset.IntegerValue(logKey(ord, 1)), changeset.IntegerValue(logKey(ord, changeset.MaxVersion)),
+	}, func(s *sqlite.Stmt) error {
+		v := changeset.Version(s.Integer(0)) & changeset.MaxVersion
+		e.Applied.Add(versions.Range{First: v, Last: v})
+		return nil
+	})
+	if err != nil || e.Applied.IsEmpty() {
+		return err
+	}
+	head, err := w.readLog(changeset.ID{Actor: actor, Version: e.Applied.Last()})
+	if err != nil {
+		return err
+	}
+	e.Head = head.Hash
+	w.vector.Put(actor, e)
+	return nil
+}
+
+// markApplied moves a version into the applied set of the writer's vector. The
+// transaction that logs it must roll the vector back with it.
+func (w *writer) markApplied(s changeset.Sealed) {
+	e := w.vector.Entry(s.Actor)
+	e.Applied, e.Parked = e.Applied.Clone(), e.Parked.Clone()
+	one := versions.Range{First: s.Version, Last: s.Version}
+	e.Applied.Add(one)
+	e.Parked.Remove(one)
+	if e.Applied.Last() == s.Version {
+		e.Head = s.Hash
+	}
+	w.vector.Put(s.Actor, e)
+}
+
+// transaction runs f between BEGIN IMMEDIATE and COMMIT. If either fails,
+// everything is undone: the database, and with it what the writer holds in
+// memory of it.
+func (w *writer) transaction(f func() error) error {
+	w.conn.SetMode(sqlite.ModeInternal)
+	if err := w.checkFiles(); err != nil {
+		return err
+	}
+	saved := w.save()
+	if err := w.step("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	err := f()
+	w.conn.SetMode(sqlite.ModeInternal)
+	if err == nil && w.conn.Autocommit() {
+		err = errTransactionLost
+	}
+	if err == nil {
+		err = w.checkFiles()
+	}
+	if err == nil {
+		err = w.step("COMMIT")
+	}
+	if err != nil {
+		err = w.rollback(err)
+		w.restore(saved)
+	}
+	return err
+}
+
+// errTransactionLost: SQLite rolled the whole transaction back by itself.
+var errTransactionLost = errors.New("store: transaction rolled back")
+
+// memory is the part of the writer's state that mirrors the database.
+type memory struct {
+	actors        *actorTable
+	vector        *versions.Vector
+	schema        *schema
+	parked        []Parked
+	meta          meta
+	schemaVersion int64
+}
+
+func (w *writer) save() memory {
+	return memory{w.actors, w.vector.Clone(), w.schema, w.parked, w.meta, w.schemaVersion}
+}
+
+func (w *writer) restore(m memory) {
+	if w.schema != m.schema {
+		w.tables = nil
+	}
+	w.actors, w.vector, w.schema, w.parked, w.meta, w.schemaVersion = m.actors, m.vector, m.schema, m.parked, m.meta, m.schemaVersion
+}
+
+// rollback undoes the open transaction, if there still is one, because of err.
+func (w *writer) rollback(err error) error {
+	w.conn.SetMode(sqlite.ModeInternal)
+	w.capture.reset()
+	if w.conn.Autocommit() {
+		return err
+	}
+	if undo := w.step("ROLLBACK"); undo != nil {
+		return errors.Join(err, fmt.Errorf("roll back: %w", undo))
+	}
+	return err
+}
+
+// step runs one cached statement without parameters.
+func (w *writer) step(sql string) error {
+	st, err := w.conn.Cached(sql)
+	if err != nil {
+		return err
+	}
+	return st.Run()
+}

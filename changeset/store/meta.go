@@ -1,0 +1,258 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/hlc"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// formatVersion numbers the layout of the internal tables. A file of a higher
+// one is refused.
+const formatVersion = 1
+
+// internalPrefix begins the name of every table of ours. Client SQL can neither
+// read nor write such tables, and schemas cannot define them.
+const internalPrefix = "__patina_"
+
+// metaSchema is everything but the clock tables, which come and go with the
+// user's tables (see clockTable). Log keys are ordinal<<40 | version.
+const metaSchema = `
+CREATE TABLE __patina_meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE __patina_actor(ord INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+CREATE TABLE __patina_log(k INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE __patina_parked(k INTEGER PRIMARY KEY, data BLOB NOT NULL, reason TEXT NOT NULL);
+`
+
+// meta is what the file says of itself.
+type meta struct {
+	actor   changeset.ActorID
+	opens   int64    // counts opens of this copy
+	epoch   uint64   // see Store.Epoch
+	secret  [32]byte // see Store.Secret
+	created bool     // by this open
+	// forced is the last version of ours whose time was pushed beyond what the
+	// clock said, to dominate a stamp far ahead; mark is the clock's own time
+	// then. Later versions carry the clock's time themselves.
+	forced changeset.Version
+	mark   hlc.Timestamp
+}
+
+// openMeta creates or checks the internal tables and settles who we are.
+func (w *writer) openMeta() error {
+	w.conn.SetMode(sqlite.ModeInternal)
+	if err := w.conn.Exec("BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("lock for writing: %w", err)
+	}
+	if err := w.settleMeta(); err != nil {
+		return w.rollback(err)
+	}
+	if err := w.conn.Exec("COMMIT"); err != nil {
+		return w.rollback(err)
+	}
+	return w.saveSidecar()
+}
+
+func (w *writer) settleMeta() error {
+	cfg := w.store.cfg
+	fresh, err := w.checkOwnership()
+	if err != nil {
+		return err
+	}
+	if fresh {
+		if err := w.conn.Exec(metaSchema); err != nil {
+			return err
+		}
+		w.meta = meta{actor: changeset.NewActorID(), secret: randomSecret(), created: true}
+		if err := w.setMeta("format", changeset.IntegerValue(formatVersion)); err != nil {
+			return err
+		}
+		if err := w.setMeta("cluster", changeset.TextValue(cfg.Cluster)); err != nil {
+			return err
+		}
+	} else if err := w.readMeta(); err != nil {
+		return err
+	}
+	if err := w.settleIdentity(); err != nil {
+		return err
+	}
+	w.meta.opens++
+	w.meta.epoch = max(w.meta.epoch+1, uint64(cfg.Now().UnixMilli()))
+	return w.writeMeta()
+}
+
+// checkOwnership tells a fresh file from one of ours and refuses all others.
+func (w *writer) checkOwnership() (fresh bool, err error) {
+	var ours, foreign bool
+	err = w.conn.Each("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", nil, func(s *sqlite.Stmt) error {
+		name := string(s.View(0))
+		ours = ours || name == "__patina_meta"
+		foreign = foreign || !strings.HasPrefix(name, internalPrefix)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	if !ours {
+		if foreign {
+			return false, fmt.Errorf("%w: it has tables already; start with a new file and load the data through the API", ErrForeignFile)
+		}
+		return true, nil
+	}
+	format, _, err := w.getMeta("format")
+	if err != nil {
+		return false, err
+	}
+	if n := format.Integer(); n > formatVersion {
+		return false, fmt.Errorf("%w: format %d, this program reads up to %d", ErrNewerFormat, n, formatVersion)
+	}
+	cluster, _, err := w.getMeta("cluster")
+	if err != nil {
+		return false, err
+	}
+	if c := cluster.Text(); c != w.store.cfg.Cluster {
+		return false, fmt.Errorf("%w: it belongs to cluster %q, this node to %q", ErrForeignCluster, c, w.store.cfg.Cluster)
+	}
+	return false, nil
+}
+
+func (w *writer) readMeta() error {
+	blob := func(name string, into []byte) error {
+		v, ok, err := w.getMeta(name)
+		if err == nil && (!ok || copy(into, v.Bytes()) != len(into)) {
+			err = fmt.Errorf("internal table __patina_meta has no valid %q", name)
+		}
+		return err
+	}
+	if err := blob("actor", w.meta.actor[:]); err != nil {
+		return err
+	}
+	if err := blob("secret", w.meta.secret[:]); err != nil {
+		return err
+	}
+	number := func(name string, into *uint64) error {
+		v, _, err := w.getMeta(name)
+		*into = uint64(v.Integer())
+		return err
+	}
+	var opens, forced, mark uint64
+	for name, into := range map[string]*uint64{"opens": &opens, "epoch": &w.meta.epoch, "forced": &forced, "mark": &mark} {
+		if err := number(name, into); err != nil {
+			return err
+		}
+	}
+	w.meta.opens, w.meta.forced, w.meta.mark = int64(opens), changeset.Version(forced), hlc.Timestamp(mark)
+	return nil
+}
+
+func (w *writer) writeMeta() error {
+	m := &w.meta
+	values := []struct {
+		name  string
+		value sqlite.Value
+	}{
+		{"actor", changeset.BlobValue(m.actor[:])},
+		{"secret", changeset.BlobValue(m.secret[:])},
+		{"opens", changeset.IntegerValue(m.opens)},
+		{"epoch", changeset.IntegerValue(int64(m.epoch))},
+		{"forced", changeset.IntegerValue(int64(m.forced))},
+		{"mark", changeset.IntegerValue(int64(m.mark))},
+	}
+	for _, v := range values {
+		if err := w.setMeta(v.name, v.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) getMeta(name string) (v sqlite.Value, ok bool, err error) {
+	err = w.conn.Each("SELECT value FROM __patina_meta WHERE name = ?", []sqlite.Value{changeset.TextValue(name)}, func(s *sqlite.Stmt) error {
+		v, ok = s.Column(0), true
+		return nil
+	})
+	return v, ok, err
+}
+
+func (w *writer) setMeta(name string, v sqlite.Value) error {
+	return w.conn.Each("INSERT OR REPLACE INTO __patina_meta VALUES(?, ?)", []sqlite.Value{changeset.TextValue(name), v}, nil)
+}
+
+// timeMark returns the timestamp that the clock must stay above after a restart,
+// also when the wall clock was set back: our newest version's, unless that one
+// was forced ahead (meta.forced).
+func (w *writer) timeMark() (hlc.Timestamp, error) {
+	head := w.vector.Entry(w.meta.actor).Applied.Last()
+	if head == 0 || head == w.meta.forced {
+		return w.meta.mark, nil
+	}
+	sealed, err := w.readLog(changeset.ID{Actor: w.meta.actor, Version: head})
+	return max(sealed.Time, w.meta.mark), err
+}
+
+// saveOnClose records the head beside the file, so that a restored older copy
+// is recognised at the next open.
+func (w *writer) saveOnClose() error {
+	if w.vector == nil {
+		return nil
+	}
+	return w.saveSidecar()
+}
+
+// actorTable maps actors to the small ordinals that internal tables use for
+// them. It is replaced, never changed, so that readers can share it.
+type actorTable struct {
+	self changeset.ActorID
+	ids  []changeset.ActorID // by ordinal
+	ords map[changeset.ActorID]int
+}
+
+// logKey is the key of id in the log and among the parked.
+func logKey(ord int, v changeset.Version) int64 { return int64(ord)<<40 | int64(v) }
+
+func (t *actorTable) splitKey(k int64) (changeset.ID, bool) {
+	ord := int(k >> 40)
+	if ord < 0 || ord >= len(t.ids) {
+		return changeset.ID{}, false
+	}
+	return changeset.ID{Actor: t.ids[ord], Version: changeset.Version(k) & changeset.MaxVersion}, true
+}
+
+func (t *actorTable) key(id changeset.ID) (int64, bool) {
+	ord, ok := t.ords[id.Actor]
+	return logKey(ord, id.Version), ok
+}
+
+func (t *actorTable) with(a changeset.ActorID) *actorTable {
+	n := &actorTable{self: t.self, ids: append(t.ids[:len(t.ids):len(t.ids)], a), ords: make(map[changeset.ActorID]int, len(t.ids)+1)}
+	for i, id := range n.ids {
+		n.ords[id] = i
+	}
+	return n
+}
+
+// ordinal returns the ordinal of a, giving it one inside the open transaction
+// if it has none. A rollback must restore w.actors (see transaction).
+func (w *writer) ordinal(a changeset.ActorID) (int, error) {
+	if ord, ok := w.actors.ords[a]; ok {
+		return ord, nil
+	}
+	ord := len(w.actors.ids)
+	err := w.conn.Each("INSERT INTO __patina_actor VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(int64(ord)), changeset.BlobValue(a[:])}, nil)
+	if err != nil {
+		return 0, fmt.Errorf("give actor %v an ordinal: %w", a, err)
+	}
+	w.actors = w.actors.with(a)
+	return ord, nil
+}
+
+// appendStamp writes a stamp with the actor's ordinal: 8 bytes of time, then
+// two uvarints.
+func (t *actorTable) appendStamp(b []byte, s changeset.Stamp) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(s.Time))
+	b = binary.AppendUvarint(b, uint64(t.ords[s.Actor]))
+	return binary.AppendUvarint(b, uint64(s.Version))
+}

@@ -1,0 +1,262 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/hlc"
+	"github.com/patinadb/patina/changeset/sqlite"
+	"github.com/patinadb/patina/sync/versions"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrStopped: the store is not running, or stopped before the request ran.
+	ErrStopped = errors.New("store: stopped")
+	// ErrReplaced: the database file or its -wal was replaced or removed by
+	// somebody else; the store refuses to write and Run ends.
+	ErrReplaced = errors.New("store: the database file was replaced under the running node")
+	// ErrForeignCluster: the file belongs to another cluster.
+	ErrForeignCluster = errors.New("store: database of another cluster")
+	// ErrNewerFormat: the file was written by a newer patina.
+	ErrNewerFormat = errors.New("store: database of a newer format")
+	// ErrForeignFile: the file is an SQLite database with tables that are not ours.
+	ErrForeignFile = errors.New("store: not a patina database")
+)
+
+// Config says how to open a store. The zero value of each field but Path means
+// its default.
+type Config struct {
+	Path             string        // of the database file; its folder must exist
+	Cluster          string        // name that the file is bound to
+	MaxClockDrift    time.Duration // default 500 ms; see hlc.Clock.Observe
+	Readers          int           // read connections, default 4
+	StatementTimeout time.Duration // of one client statement on the writer, default 30 s
+	QueryMaxAge      time.Duration // of one client read, default 60 s: a read pins the WAL
+	Now              func() time.Time
+	Log              *slog.Logger
+	// Committed is called on the writer's goroutine after the fsync of every
+	// transaction that made changesets durable here. It must not block.
+	Committed func([]Committed)
+	Schema    []SchemaFile
+	// Identity names the machine, to recognise a moved copy; default the
+	// machine id where there is one.
+	Identity string
+}
+
+// Committed tells of a changeset that became durable here: our own, one that
+// was merged, or one that was parked.
+type Committed struct {
+	changeset.Sealed
+	Local, Parked bool
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxClockDrift == 0 {
+		c.MaxClockDrift = 500 * time.Millisecond
+	}
+	if c.Readers == 0 {
+		c.Readers = 4
+	}
+	if c.StatementTimeout == 0 {
+		c.StatementTimeout = 30 * time.Second
+	}
+	if c.QueryMaxAge == 0 {
+		c.QueryMaxAge = time.Minute
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Committed == nil {
+		c.Committed = func([]Committed) {}
+	}
+	if c.Cluster == "" {
+		c.Cluster = "default"
+	}
+	if c.Identity == "" {
+		c.Identity = machineIdentity()
+	}
+	return c
+}
+
+// Store is an open replicated database. Open makes one, Run drives it, Close
+// ends it; every other method may be called from any goroutine while Run runs.
+type Store struct {
+	cfg     Config
+	writer  *writer
+	readers *readerPool
+	wal     *walKeeper
+	queues  queues
+
+	// Snapshots that the writer publishes after each commit.
+	vector  atomic.Pointer[versions.Vector]
+	actors  atomic.Pointer[actorTable]
+	parked  atomic.Pointer[[]Parked]
+	schema  atomic.Pointer[schema]
+	drifted atomic.Uint64 // remote timestamps beyond the drift bound
+
+	stopped  chan struct{} // closed when Run has ended
+	stopOnce sync.Once
+}
+
+// Open opens or creates the database, checks that it is ours and of this
+// cluster, takes a new actor id if the file is a copy, and applies the schema
+// files. It starts nothing. Errors name the file that is at fault.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, Create: true})
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, stopped: make(chan struct{}), queues: newQueues()}
+	w := &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom()}
+	s.writer = w
+	if err := w.open(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if err := s.openReaders(); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	w.publish()
+	return s, nil
+}
+
+func (s *Store) openReaders() (err error) {
+	if s.readers, err = newReaderPool(s.cfg); err != nil {
+		return err
+	}
+	if s.wal, err = newWALKeeper(s.cfg); err != nil {
+		s.readers.close()
+	}
+	return err
+}
+
+// Run drives the writer until ctx ends or the store cannot go on (ErrReplaced).
+// Requests that were accepted before are answered. It must be called once.
+func (s *Store) Run(ctx context.Context) error {
+	defer s.stopOnce.Do(func() { close(s.stopped) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var keeper sync.WaitGroup
+	keeper.Go(func() { s.wal.run(ctx) })
+	err := s.writer.run(ctx)
+	cancel()
+	keeper.Wait()
+	return err
+}
+
+// Close releases every connection. Call it after Run has ended, or instead of
+// Run. The last connection to close empties the WAL into the file.
+func (s *Store) Close() error {
+	s.stopOnce.Do(func() { close(s.stopped) })
+	s.readers.close()
+	err := s.writer.close()
+	return errors.Join(err, s.wal.close())
+}
+
+// Actor returns the id under which this copy writes. It changes when the store
+// finds that it is a copy.
+func (s *Store) Actor() changeset.ActorID { return s.actors.Load().self }
+
+// Vector returns what is applied and parked here, as of the last commit. The
+// caller must not change it.
+func (s *Store) Vector() *versions.Vector { return s.vector.Load() }
+
+// SchemaDigest returns the digest of the replicated schema (DESIGN section 7).
+func (s *Store) SchemaDigest() [32]byte { return s.schema.Load().digest }
+
+// Parked lists the changesets that are held but cannot be merged yet.
+func (s *Store) Parked() []Parked { return *s.parked.Load() }
+
+// Epoch numbers the opens of this copy: higher at each open, and at least the
+// wall clock in milliseconds at open.
+func (s *Store) Epoch() uint64 { return s.writer.meta.epoch }
+
+// Secret returns 32 random bytes that stay with this copy of the database and
+// never leave the machine, for keys that must survive a restart.
+func (s *Store) Secret() [32]byte { return s.writer.meta.secret }
+
+// Drifted counts remote changesets whose time was further ahead of the wall
+// clock here than MaxClockDrift.
+func (s *Store) Drifted() uint64 { return s.drifted.Load() }
+
+// writer is the state of the writer goroutine; see the package documentation.
+type writer struct {
+	store *Store
+	conn  *sqlite.Conn
+	log   *slog.Logger
+	clock *hlc.Clock
+	meta  meta
+	files fileIdentity
+
+	actors  *actorTable
+	vector  *versions.Vector
+	schema  *schema
+	parked  []Parked
+	waiting *waitingRoom
+
+	capture captureBuffer
+	scratch []byte
+	// schemaVersion is SQLite's, at the last introspection.
+	schemaVersion int64
+	tables        map[string]*tableStatements // by folded name; dropped when the schema moves
+}
+
+// open brings the file into shape: format, identity, actors, vector, schema.
+func (w *writer) open(ctx context.Context) error {
+	cfg := w.store.cfg
+	if err := w.openMeta(); err != nil {
+		return fmt.Errorf("%s: %w", cfg.Path, err)
+	}
+	if err := w.loadActors(); err != nil {
+		return fmt.Errorf("%s: read actors: %w", cfg.Path, err)
+	}
+	mark, err := w.timeMark()
+	if err != nil {
+		return fmt.Errorf("%s: read time mark: %w", cfg.Path, err)
+	}
+	w.clock = hlc.New(cfg.Now, cfg.MaxClockDrift, mark)
+	if err := w.loadParked(); err != nil {
+		return fmt.Errorf("%s: read parked changesets: %w", cfg.Path, err)
+	}
+	w.conn.SetPreupdate(w.onPreupdate)
+	if err := w.loadSchema(); err != nil {
+		return fmt.Errorf("%s: %w", cfg.Path, err)
+	}
+	if _, err := w.applySchemaFiles(cfg.Schema); err != nil {
+		return err
+	}
+	w.files, err = watchFiles(cfg.Path)
+	return err
+}
+
+// publish hands the state after a commit to the readers of snapshots.
+func (w *writer) publish() {
+	w.store.vector.Store(w.vector.Clone())
+	w.store.actors.Store(w.actors)
+	w.store.schema.Store(w.schema)
+	parked := append([]Parked(nil), w.parked...)
+	w.store.parked.Store(&parked)
+}
+
+func (w *writer) close() error {
+	err := w.saveOnClose()
+	return errors.Join(err, w.conn.Close())
+}
+
+func randomSecret() (b [32]byte) {
+	rand.Read(b[:])
+	return b
+}

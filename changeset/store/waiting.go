@@ -1,0 +1,81 @@
+package store
+
+import (
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/sync/versions"
+)
+
+// Bounds of the waiting room. What does not fit is dropped: it counts as neither
+// held nor parked, so anti-entropy brings it again.
+const (
+	waitLimit    = 2 * time.Second // after that it applies by the merge rule alone
+	waitingCount = 1024
+	waitingBytes = 64 << 20
+)
+
+// waitingRoom keeps changesets that arrived before something that they must come
+// after: an update must not be seen before the insert that it follows.
+// Convergence never depends on it.
+type waitingRoom struct {
+	byID    map[changeset.ID]*waiter
+	bytes   int
+	dropped uint64
+}
+
+type waiter struct {
+	incoming
+	until time.Time
+}
+
+func newWaitingRoom() *waitingRoom { return &waitingRoom{byID: map[changeset.ID]*waiter{}} }
+
+// add takes in, or drops it if the room is full.
+func (r *waitingRoom) add(in incoming, now time.Time) {
+	if _, ok := r.byID[in.sealed.ID()]; ok {
+		return
+	}
+	if len(r.byID) >= waitingCount || r.bytes+len(in.sealed.Data) > waitingBytes {
+		r.dropped++
+		return
+	}
+	r.byID[in.sealed.ID()] = &waiter{in, now.Add(waitLimit)}
+	r.bytes += len(in.sealed.Data)
+}
+
+// take removes and returns everyone who need not wait any more: all that they
+// come after is applied, or their time is up.
+func (r *waitingRoom) take(v *versions.Vector, now time.Time) []incoming {
+	var ready []incoming
+	for id, w := range r.byID {
+		if now.Before(w.until) && !appliedAll(v, w.sealed.After) {
+			continue
+		}
+		w.waited = true
+		ready = append(ready, w.incoming)
+		delete(r.byID, id)
+		r.bytes -= len(w.sealed.Data)
+	}
+	return ready
+}
+
+// next returns when the first waiter's time is up, false if nobody waits.
+func (r *waitingRoom) next() (at time.Time, ok bool) {
+	for _, w := range r.byID {
+		if !ok || w.until.Before(at) {
+			at, ok = w.until, true
+		}
+	}
+	return at, ok
+}
+
+// appliedAll reports whether every version in after is applied in v.
+func appliedAll(v *versions.Vector, after []changeset.ID) bool {
+	for _, id := range after {
+		if !v.Entry(id.Actor).Applied.Contains(id.Version) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,62 @@
+package changeset
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// AppendValue appends v by itself: a kind byte, then its payload as in a
+// changeset's column (FORMAT.md, Values). Equal values have equal bytes.
+func AppendValue(b []byte, v Value) []byte {
+	b = append(b, byte(v.Kind()))
+	return appendPayload(b, &v)
+}
+
+// DecodeValue reads what AppendValue wrote and returns the rest of b. Text and
+// blobs share b.
+func DecodeValue(b []byte) (v Value, rest []byte, err error) {
+	r := reader{b: b}
+	kind := Kind(r.oneByte("value kind"))
+	if r.err == nil && (kind < Integer || kind > Null) {
+		r.fail(ErrCorrupt, 0, "value kind %d", kind)
+	}
+	r.payload(&v, kind)
+	if r.err != nil {
+		return Value{}, nil, r.err
+	}
+	return v, b[r.off:], nil
+}
+
+func zigzag(n int64) uint64   { return uint64(n)<<1 ^ uint64(n>>63) }
+func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
+
+// appendPayload appends what follows the kind.
+func appendPayload(b []byte, v *Value) []byte {
+	switch v.kind {
+	case Integer:
+		return binary.AppendUvarint(b, zigzag(int64(v.num)))
+	case Real:
+		return binary.BigEndian.AppendUint64(b, v.num)
+	case Text, Blob:
+		b = binary.AppendUvarint(b, uint64(len(v.data)))
+		return append(b, v.data...)
+	}
+	return b
+}
+
+// payload reads what follows the kind, which must be one of the five.
+func (r *reader) payload(v *Value, kind Kind) {
+	v.kind = kind
+	switch kind {
+	case Integer:
+		v.num = uint64(unzigzag(r.uvarint("integer")))
+	case Real:
+		at := r.off
+		v.num = r.uint64("real")
+		if math.IsNaN(v.Real()) {
+			r.fail(ErrCorrupt, at, "a real that is not a number")
+		}
+	case Text, Blob:
+		v.data = r.view("length of a text or blob")
+	}
+}
