@@ -4,7 +4,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
@@ -221,7 +220,7 @@ func (c *Conn) TotalChanges() int64 { return lib.Xsqlite3_total_changes64(c.tls,
 
 // LastInsertID returns the rowid of the last insert.
 func (c *Conn) LastInsertID() int64 {
-	return (*lib.Tsqlite3)(pointer(c.db)).FlastRowid
+	return lib.Xsqlite3_last_insert_rowid(c.tls, c.db)
 }
 
 // SetLastInsertID sets what LastInsertID and last_insert_rowid() return until
@@ -229,6 +228,3 @@ func (c *Conn) LastInsertID() int64 {
 func (c *Conn) SetLastInsertID(id int64) {
 	lib.Xsqlite3_set_last_insert_rowid(c.tls, c.db, id)
 }
-
-// int32s returns the two integers at the start of the scratch memory.
-func (c *Conn) int32s() *[2]int32 { return (*[2]int32)(unsafe.Pointer((*int32)(pointer(c.scratch)))) }

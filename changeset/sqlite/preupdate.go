@@ -1,0 +1,102 @@
+package sqlite
+
+import (
+	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
+)
+
+// tablesKept bounds the names that a connection interns for the hook.
+const tablesKept = 4096
+
+// Preupdate is a row that is about to change. It is valid during the hook
+// alone, and so are the bytes of its values.
+type Preupdate struct {
+	c        *Conn
+	op       Op
+	table    uintptr // C string
+	old, new int64
+}
+
+var preupdateEntry = entryPoint(preupdateC)
+
+func preupdateC(_ *libc.TLS, handle, _ uintptr, op int32, schema, table uintptr, old, new int64) {
+	c := connection(handle)
+	if c == nil || c.muted || c.hook == nil || *(*byte)(pointer(schema)) != 'm' { // main, not temp
+		return
+	}
+	c.preupdate = Preupdate{c, Op(op), table, old, new}
+	c.hook(&c.preupdate)
+}
+
+// SetPreupdate calls fn before each change of a row of a user's or an internal
+// table, and not for sqlite_master or the like. Statements prepared earlier are
+// prepared again by SQLite, since a DELETE without WHERE that was compiled
+// without a hook fires none. fn must not run statements that write. The hook is
+// not undone by ROLLBACK TO or a failing statement: rows that it saw may never
+// have come to be.
+func (c *Conn) SetPreupdate(fn func(*Preupdate)) {
+	first := c.hook == nil
+	c.hook = fn
+	if first && fn != nil {
+		lib.Xsqlite3_preupdate_hook(c.tls, c.db, preupdateEntry, c.handle)
+		// Expires everything prepared so far.
+		lib.Xsqlite3_set_authorizer(c.tls, c.db, authorizeEntry, c.handle)
+	}
+}
+
+// MutePreupdate switches the hook off or on by a flag. To remove it would change
+// how statements are compiled.
+func (c *Conn) MutePreupdate(mute bool) { c.muted = mute }
+
+// Op returns what happens to the row. REPLACE is a delete for each row in the
+// way, then the insert.
+func (p *Preupdate) Op() Op { return p.op }
+
+// Table returns the table's name as declared. It allocates only for a table
+// that the connection has not met.
+func (p *Preupdate) Table() string {
+	b := cstring(p.table)
+	if name, ok := p.c.tables[string(b)]; ok {
+		return name
+	}
+	if len(p.c.tables) >= tablesKept {
+		clear(p.c.tables)
+	}
+	name := string(b)
+	p.c.tables[name] = name
+	return name
+}
+
+// OldRowid returns the rowid before an update or delete. Like NewRowid it is
+// meaningless for a WITHOUT ROWID table.
+func (p *Preupdate) OldRowid() int64 { return p.old }
+
+// NewRowid returns the rowid after an update or insert.
+func (p *Preupdate) NewRowid() int64 { return p.new }
+
+// Count returns the number of columns of the row, hidden and generated ones
+// included, in table_xinfo order.
+func (p *Preupdate) Count() int { return int(lib.Xsqlite3_preupdate_count(p.c.tls, p.c.db)) }
+
+// Depth is 0 for a change of the statement itself, 1 for one of its triggers,
+// 2 for a trigger that such a change fires, and so on.
+func (p *Preupdate) Depth() int { return int(lib.Xsqlite3_preupdate_depth(p.c.tls, p.c.db)) }
+
+// Old returns column i before an update or delete. A VIRTUAL generated column
+// is not stored and fails with ErrRange. The value is a view of SQLite's memory.
+func (p *Preupdate) Old(i int) (Value, error) {
+	c := p.c
+	if rc := lib.Xsqlite3_preupdate_old(c.tls, c.db, int32(i), c.scratch+16); rc != lib.SQLITE_OK {
+		return Value{}, &Error{Code: Code(rc), Message: Code(rc).Error(), Offset: -1}
+	}
+	return c.value(*(*uintptr)(pointer(c.scratch + 16))), nil
+}
+
+// New returns column i after an update or insert, as Old does.
+func (p *Preupdate) New(i int) (Value, error) {
+	c := p.c
+	if rc := lib.Xsqlite3_preupdate_new(c.tls, c.db, int32(i), c.scratch+16); rc != lib.SQLITE_OK {
+		return Value{}, &Error{Code: Code(rc), Message: Code(rc).Error(), Offset: -1}
+	}
+	return c.value(*(*uintptr)(pointer(c.scratch + 16))), nil
+}
