@@ -161,10 +161,12 @@ func (r *reader) column(c columnCells, key bool) {
 		r.mixed(c, key)
 	case kind == Integer:
 		r.integers(c)
-	case kind == Real, kind == Text, kind == Blob:
+	case kind == Real:
 		for i := 0; i < c.rows && r.err == nil; i++ {
 			r.payload(c.at(i), kind)
 		}
+	case kind == Text, kind == Blob:
+		r.strings(c, kind)
 	default:
 		r.fail(ErrCorrupt, at, "column kind %d", kind)
 	}
@@ -183,6 +185,21 @@ func (r *reader) integers(c columnCells) {
 		v := c.at(i)
 		v.kind = Integer
 		v.num = uint64(unzigzag(r.uvarint("integer")))
+	}
+}
+
+func (r *reader) strings(c columnCells, kind Kind) {
+	for i := 0; i < c.rows && r.err == nil; i++ {
+		v := c.at(i)
+		v.kind = kind
+		// Most are short: their length is one byte.
+		if b := r.b[r.off:]; len(b) > 0 && b[0] < 0x80 && int(b[0]) < len(b) {
+			n := int(b[0]) + 1
+			v.data = b[1:n:n]
+			r.off += n
+			continue
+		}
+		v.data = r.view("length of a text or blob")
 	}
 }
 

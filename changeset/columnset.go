@@ -93,16 +93,25 @@ func (s ColumnSet) With(i int) ColumnSet {
 
 // Union returns the members of s or t.
 func (s ColumnSet) Union(t ColumnSet) ColumnSet {
+	if s.high == nil && t.high == nil {
+		return ColumnSet{low: s.low | t.low}
+	}
 	return s.combine(t, func(a, b uint64) uint64 { return a | b })
 }
 
 // Intersect returns the members of both s and t.
 func (s ColumnSet) Intersect(t ColumnSet) ColumnSet {
+	if s.high == nil || t.high == nil {
+		return ColumnSet{low: s.low & t.low}
+	}
 	return s.combine(t, func(a, b uint64) uint64 { return a & b })
 }
 
 // Minus returns the members of s that are not in t.
 func (s ColumnSet) Minus(t ColumnSet) ColumnSet {
+	if s.high == nil {
+		return ColumnSet{low: s.low &^ t.low}
+	}
 	return s.combine(t, func(a, b uint64) uint64 { return a &^ b })
 }
 
@@ -112,6 +121,9 @@ func (s ColumnSet) Equal(t ColumnSet) bool { return s.low == t.low && slices.Equ
 // Compare orders sets as the unsigned numbers whose bits are their members: -1,
 // 0 or 1. Leaving out ordinals that neither set has does not change the order.
 func (s ColumnSet) Compare(t ColumnSet) int {
+	if s.high == nil && t.high == nil {
+		return cmp.Compare(s.low, t.low)
+	}
 	if c := cmp.Compare(len(s.high), len(t.high)); c != 0 {
 		return c
 	}
@@ -149,9 +161,6 @@ func (s ColumnSet) All(yield func(int) bool) {
 func (s ColumnSet) combine(t ColumnSet, op func(a, b uint64) uint64) ColumnSet {
 	out := ColumnSet{low: op(s.low, t.low)}
 	n := max(len(s.high), len(t.high))
-	if n == 0 {
-		return out
-	}
 	high := make([]uint64, n)
 	for i := range high {
 		var a, b uint64

@@ -197,22 +197,14 @@ func (e *encoder) checkValues(c *Change) error {
 	return nil
 }
 
-// arrange sorts the changes into e.order and finds the blocks.
+// arrange puts the changes into canonical order in e.order and finds the
+// blocks. Capture mostly delivers them in order already.
 func (e *encoder) arrange(changes []Change) error {
 	e.order = identity(e.order, len(changes))
-	for i := 1; i < len(changes); i++ {
-		if compareChanges(&changes[i-1], &changes[i]) >= 0 {
-			slices.SortFunc(e.order, func(a, b int32) int { return compareChanges(&changes[a], &changes[b]) })
-			break
-		}
-	}
-	e.starts = append(e.starts[:0], 0)
-	for i := 1; i < len(e.order); i++ {
-		a, b := &changes[e.order[i-1]], &changes[e.order[i]]
-		if compareBlocks(a, b) != 0 {
-			e.starts = append(e.starts, int32(i))
-		} else if compareKeys(a.Key, b.Key) == 0 {
-			return invalid("key %v twice", b.Key)
+	if !e.inOrder(changes) {
+		slices.SortFunc(e.order, func(a, b int32) int { return compareChanges(&changes[a], &changes[b]) })
+		if !e.inOrder(changes) {
+			return invalid("a key twice")
 		}
 	}
 	if len(e.starts) > 1 {
@@ -223,6 +215,22 @@ func (e *encoder) arrange(changes []Change) error {
 		}
 	}
 	return nil
+}
+
+// inOrder reports whether e.order is strictly ascending, and then has set
+// e.starts.
+func (e *encoder) inOrder(changes []Change) bool {
+	e.starts = append(e.starts[:0], 0)
+	for i := 1; i < len(e.order); i++ {
+		a, b := &changes[e.order[i-1]], &changes[e.order[i]]
+		switch c := compareBlocks(a, b); {
+		case c < 0:
+			e.starts = append(e.starts, int32(i))
+		case c > 0 || compareKeys(a.Key, b.Key) >= 0:
+			return false
+		}
+	}
+	return true
 }
 
 func checkNames(t *TableChanges) error {
@@ -329,27 +337,35 @@ func appendColumn(b []byte, column []*Value, key bool) []byte {
 	case Integer:
 		b = append(b, byte(kind))
 		for _, v := range column {
-			u := zigzag(int64(v.num))
-			if u < 0x80 {
-				b = append(b, byte(u))
-			} else {
-				b = binary.AppendUvarint(b, u)
-			}
+			b = appendInteger(b, v)
 		}
-		return b
-	case Null, mixedKinds:
-		b = append(b, mixedKinds)
+	case Real:
+		b = append(b, byte(kind))
 		for _, v := range column {
-			b = append(b, byte(v.Kind()))
+			b = appendReal(b, v, key)
+		}
+	case Text, Blob:
+		b = append(b, byte(kind))
+		for _, v := range column {
+			b = appendBytes(b, v)
 		}
 	default:
-		b = append(b, byte(kind))
+		b = appendMixed(b, column, key)
+	}
+	return b
+}
+
+func appendMixed(b []byte, column []*Value, key bool) []byte {
+	b = append(b, mixedKinds)
+	for _, v := range column {
+		b = append(b, byte(v.Kind()))
 	}
 	for _, v := range column {
-		if key && v.kind == Real && v.num == negativeZero {
-			v = &Value{kind: Real}
+		if v.kind == Real {
+			b = appendReal(b, v, key)
+		} else {
+			b = appendPayload(b, v)
 		}
-		b = appendPayload(b, v)
 	}
 	return b
 }

@@ -25,6 +25,9 @@ func compareValues(v, w *Value) int {
 
 // compareKeys orders keys of one table, column by column.
 func compareKeys(a, b []Value) int {
+	if len(a) == 1 && a[0].kind == Integer && b[0].kind == Integer {
+		return cmp.Compare(a[0].Integer(), b[0].Integer())
+	}
 	for i := range a {
 		if c := compareValues(&a[i], &b[i]); c != 0 {
 			return c

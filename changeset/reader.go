@@ -85,7 +85,7 @@ func (r *reader) longUvarint(what string) uint64 {
 // caller may allocate for them.
 func (r *reader) count(size int, what string) int {
 	at := r.off
-	n := r.uvarint("number of " + what)
+	n := r.uvarint(what)
 	if n > uint64(r.left()/size) {
 		r.fail(ErrTruncated, at, "%d %s declared, %d bytes left", n, what, r.left())
 		return 0

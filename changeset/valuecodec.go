@@ -34,14 +34,39 @@ func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 func appendPayload(b []byte, v *Value) []byte {
 	switch v.kind {
 	case Integer:
-		return binary.AppendUvarint(b, zigzag(int64(v.num)))
+		return appendInteger(b, v)
 	case Real:
-		return binary.BigEndian.AppendUint64(b, v.num)
+		return appendReal(b, v, false)
 	case Text, Blob:
-		b = binary.AppendUvarint(b, uint64(len(v.data)))
-		return append(b, v.data...)
+		return appendBytes(b, v)
 	}
 	return b
+}
+
+func appendInteger(b []byte, v *Value) []byte {
+	u := zigzag(int64(v.num))
+	if u < 0x80 {
+		return append(b, byte(u))
+	}
+	return binary.AppendUvarint(b, u)
+}
+
+// appendReal writes the bits; a key has no -0.0.
+func appendReal(b []byte, v *Value, key bool) []byte {
+	n := v.num
+	if key && n == negativeZero {
+		n = 0
+	}
+	return binary.BigEndian.AppendUint64(b, n)
+}
+
+func appendBytes(b []byte, v *Value) []byte {
+	if len(v.data) < 0x80 {
+		b = append(b, byte(len(v.data)))
+	} else {
+		b = binary.AppendUvarint(b, uint64(len(v.data)))
+	}
+	return append(b, v.data...)
 }
 
 // payload reads what follows the kind, which must be one of the five.

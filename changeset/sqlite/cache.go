@@ -29,6 +29,10 @@ func (k *cache) init(limit int) {
 	k.root.prev, k.root.next = &k.root, &k.root
 }
 
+// ErrMultipleStatements is the error of [Conn.Cached] for text with more than
+// one statement.
+var ErrMultipleStatements error = &Error{Code: ErrGeneric, Message: "only one statement is allowed", Offset: -1}
+
 // Cached returns the prepared statement for sql under the connection's mode,
 // reset and without bindings. The cache owns it: do not finalize it, and do not
 // keep it beyond the current piece of work, since it goes when 256 others have
@@ -51,7 +55,7 @@ func (c *Conn) Cached(sql string) (*Stmt, error) {
 	}
 	if !c.blank(tail) {
 		s.Finalize()
-		return nil, &Error{Code: ErrGeneric, Message: "only one statement is allowed", Offset: len(sql) - len(tail)}
+		return nil, ErrMultipleStatements
 	}
 	c.cache.add(k, s)
 	return s, nil

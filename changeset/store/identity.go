@@ -90,24 +90,24 @@ func machineIdentity() string {
 // It runs inside the transaction of open.
 func (w *writer) settleIdentity() error {
 	cfg := w.store.cfg
-	inode, err := inodeOf(cfg.Path)
+	file, err := inodeOf(cfg.Path)
 	if err != nil {
 		return err
 	}
 	if !w.meta.created {
-		if reason := w.copyReason(inode); reason != "" {
+		if reason := w.copyReason(file); reason != "" {
 			old := w.meta.actor
 			w.meta.actor, w.meta.secret, w.meta.forced, w.meta.mark = changeset.NewActorID(), randomSecret(), 0, 0
 			w.log.Warn("this database is a copy: it goes on under a new actor id", "actor", w.meta.actor, "err", reason+"; it was "+old.String())
 		}
 	}
-	if err := w.setMeta("inode", changeset.TextValue(inode)); err != nil {
+	if err := w.setMeta("inode", changeset.TextValue(file.String())); err != nil {
 		return err
 	}
 	return w.setMeta("identity", changeset.TextValue(cfg.Identity))
 }
 
-func (w *writer) copyReason(inode string) string {
+func (w *writer) copyReason(file inode) string {
 	beside := readSidecar(w.store.cfg.Path)
 	head, err := w.ownHead()
 	switch {
@@ -122,7 +122,7 @@ func (w *writer) copyReason(inode string) string {
 	case head < beside.Head:
 		return fmt.Sprintf("its head %d is below the recorded %d", head, beside.Head)
 	}
-	for name, now := range map[string]string{"inode": inode, "identity": w.store.cfg.Identity} {
+	for name, now := range map[string]string{"inode": file.String(), "identity": w.store.cfg.Identity} {
 		was, _, err := w.getMeta(name)
 		if err != nil {
 			return err.Error()
@@ -145,7 +145,7 @@ func (w *writer) ownHead() (head changeset.Version, err error) {
 }
 
 // fileIdentity is what the database file and its -wal were at open.
-type fileIdentity struct{ db, wal string }
+type fileIdentity struct{ db, wal inode }
 
 // watchFiles records the identity of the database's files. Only stat is used:
 // opening them here would drop SQLite's locks.
@@ -169,7 +169,7 @@ func (w *writer) checkFiles() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrReplaced, err)
 	}
-	if w.files.wal == "" {
+	if w.files.wal == (inode{}) {
 		w.files.wal = now.wal
 	}
 	if now != w.files {

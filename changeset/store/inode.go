@@ -6,15 +6,21 @@ import (
 	"syscall"
 )
 
-// inodeOf names the file at path by device and inode, without opening it.
-func inodeOf(path string) (string, error) {
+// inode names a file by device and number; the zero inode is no file.
+type inode struct{ device, number uint64 }
+
+// String prints the inode as the internal tables keep it.
+func (i inode) String() string { return fmt.Sprintf("%d:%d", i.device, i.number) }
+
+// inodeOf names the file at path, without opening it.
+func inodeOf(path string) (inode, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", err
+		return inode{}, err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return "", fmt.Errorf("%s: the file system gives no inode", path)
+		return inode{}, fmt.Errorf("%s: the file system gives no inode", path)
 	}
-	return fmt.Sprintf("%d:%d", st.Dev, st.Ino), nil
+	return inode{uint64(st.Dev), st.Ino}, nil
 }

@@ -129,7 +129,10 @@ type table struct {
 	foreign                                    []foreignKey
 	keyIndex                                   *index // of a key that is not the rowid
 	sql                                        string // sqlite_schema.sql
-	place                                      schemaPlace
+	// unknown is why SQLite cannot make the table again in a private database:
+	// it uses what only somebody else's process has. "" for most.
+	unknown string
+	place   schemaPlace
 }
 
 // index is an index of a replicated table.

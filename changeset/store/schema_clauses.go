@@ -1,9 +1,6 @@
 package store
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // columnClause is the definition of a column in its table's CREATE TABLE: what
 // ALTER TABLE ADD COLUMN repeats word by word.
@@ -110,7 +107,7 @@ func isLiteral(dflt string) (literal, bare bool) {
 			return true, true
 		case tokenWord:
 			// DEFAULT x is the text x, but for the three clocks.
-			return !strings.HasPrefix(foldName(t.text), "current_"), true
+			return !t.is("current_time") && !t.is("current_date") && !t.is("current_timestamp"), true
 		}
 		return false, false
 	}

@@ -1,8 +1,6 @@
 package store
 
-import (
-	"strings"
-)
+import "strings"
 
 // The tokens of SQL text, as far as schema statements need them. Introspection
 // is the authority on every definition; tokens tell only what it cannot: which

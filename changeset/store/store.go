@@ -232,6 +232,7 @@ func (w *writer) open(ctx context.Context) error {
 		return fmt.Errorf("%s: read parked changesets: %w", cfg.Path, err)
 	}
 	w.conn.SetPreupdate(w.onPreupdate)
+	w.conn.MutePreupdate(true)
 	if err := w.loadSchema(); err != nil {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}

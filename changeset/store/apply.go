@@ -1,0 +1,275 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// A batch takes nothing more after this many rows or this long. One changeset
+// may be larger.
+const (
+	batchRows = 1000
+	batchTime = 5 * time.Millisecond
+)
+
+// misfitError says why the schema here cannot hold a changeset.
+type misfitError struct{ reason string }
+
+func (e *misfitError) Error() string { return e.reason }
+
+// isMisfit reports whether err is schema skew, which parks, and not a failure
+// of the disk, which does not.
+func isMisfit(err error) bool {
+	var m *misfitError
+	return errors.As(err, &m) || errors.Is(err, sqlite.ErrConstraint) || errors.Is(err, sqlite.ErrMismatch) || errors.Is(err, sqlite.ErrTooBig)
+}
+
+// runBatch applies first and what is queued behind it.
+func (w *writer) runBatch(first *applyJob) {
+	end := time.Now().Add(batchTime)
+	jobs, items, rows := []*applyJob{}, []incoming(nil), 0
+	for job := first; job != nil; {
+		w.store.queues.shared.bytes.Add(-job.bytes)
+		jobs = append(jobs, job)
+		for _, in := range job.items {
+			items = append(items, in)
+			rows += in.decoded.Rows()
+		}
+		job = nil
+		if rows < batchRows && time.Now().Before(end) {
+			select {
+			case job = <-w.store.queues.applies:
+			default:
+			}
+		}
+	}
+	err := w.applyAll(items)
+	for _, job := range jobs {
+		if job.done != nil {
+			job.done <- err
+		}
+	}
+	w.releaseWaiting()
+}
+
+// releaseWaiting applies whoever need not wait any more, until nobody is left
+// that a version just applied set free.
+func (w *writer) releaseWaiting() {
+	for ready := w.waiting.take(w.vector, time.Now()); len(ready) > 0; ready = w.waiting.take(w.vector, time.Now()) {
+		if err := w.applyAll(ready); err != nil {
+			break // logged there; anti-entropy brings them again
+		}
+	}
+	w.store.queues.shared.waiting.Store(int64(len(w.waiting.byID)))
+	w.store.queues.shared.lost.Store(w.waiting.dropped)
+}
+
+// applyAll applies items in as few transactions as it can: all together, or, if
+// a row does not fit, in halves until the changeset that is at fault stands
+// alone and is parked.
+func (w *writer) applyAll(items []incoming) error {
+	done, err := w.applyTogether(items)
+	switch {
+	case err == nil:
+		if len(done) > 0 {
+			w.publish()
+			w.store.cfg.Committed(done)
+		}
+		return nil
+	case !isMisfit(err):
+		w.log.Error("apply failed", "err", err)
+		return err
+	case len(items) > 1:
+		half := len(items) / 2
+		return errors.Join(w.applyAll(items[:half]), w.applyAll(items[half:]))
+	}
+	s := items[0].sealed
+	if err := w.transaction(func() error { return w.park(s, err.Error()) }); err != nil {
+		w.log.Error("park failed", "actor", s.Actor, "version", s.Version, "err", err)
+		return err
+	}
+	w.publish()
+	w.store.cfg.Committed([]Committed{{Sealed: s, Parked: true}})
+	return nil
+}
+
+// applyTogether merges items in one transaction. What is held already is left
+// out; what must come after something absent goes to the waiting room; what the
+// schema cannot hold is parked.
+func (w *writer) applyTogether(items []incoming) (done []Committed, err error) {
+	items = slices.DeleteFunc(slices.Clone(items), func(in incoming) bool { return w.vector.Holds(in.sealed.ID()) })
+	if len(items) == 0 {
+		return nil, nil
+	}
+	var waiting []incoming
+	err = w.transaction(func() error {
+		if err := w.refreshSchema(); err != nil {
+			return err
+		}
+		if err := w.meetOwnVersions(items); err != nil {
+			return err
+		}
+		done, waiting, err = w.mergeInOrder(items)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, in := range waiting {
+		w.waiting.add(in, time.Now())
+	}
+	return done, nil
+}
+
+// mergeInOrder merges each item once everything that it comes after is applied,
+// and returns those for which that did not happen.
+func (w *writer) mergeInOrder(items []incoming) (done []Committed, waiting []incoming, err error) {
+	for progress := true; progress && len(items) > 0; {
+		progress, waiting = false, nil
+		for _, in := range items {
+			if w.vector.Holds(in.sealed.ID()) {
+				continue
+			}
+			if !in.waited && !appliedAll(w.vector, in.sealed.After) {
+				waiting = append(waiting, in)
+				continue
+			}
+			parked, err := w.mergeOrPark(in)
+			if err != nil {
+				return nil, nil, err
+			}
+			done = append(done, Committed{Sealed: in.sealed, Parked: parked})
+			progress = true
+		}
+		items = waiting
+	}
+	return done, waiting, nil
+}
+
+func (w *writer) mergeOrPark(in incoming) (parked bool, err error) {
+	if misfit := w.misfit(in.decoded); misfit != nil {
+		return true, w.park(in.sealed, misfit.Error())
+	}
+	if err := w.mergeChangeset(in.sealed, in.decoded); err != nil {
+		return false, err
+	}
+	w.markApplied(in.sealed)
+	return false, nil
+}
+
+// meetOwnVersions looks for versions of our own actor above our head: somebody
+// wrote them under our id, so this file was rolled back. We go on as another
+// actor, and they apply like anybody's.
+func (w *writer) meetOwnVersions(items []incoming) error {
+	own := w.actors.self
+	head := w.vector.Entry(own).Applied.Last()
+	for _, in := range items {
+		if in.sealed.Actor != own || in.sealed.Version <= head {
+			continue
+		}
+		w.log.Warn("a peer knows versions of ours that we do not: this database was rolled back, it goes on under a new actor id",
+			"actor", own, "version", in.sealed.Version)
+		w.meta.actor, w.meta.forced, w.meta.mark = changeset.NewActorID(), 0, w.clock.Last()
+		t := *w.actors
+		t.self = w.meta.actor
+		w.actors = &t
+		return w.writeMeta()
+	}
+	return nil
+}
+
+// misfit tells why the schema here cannot hold c, nil if by its names it can.
+func (w *writer) misfit(c *changeset.Changeset) error {
+	for i := range c.Tables {
+		tc := &c.Tables[i]
+		t := w.schema.lookup(tc.Name)
+		switch {
+		case t == nil:
+			return &misfitError{"no table " + tc.Name}
+		case tc.Generation < t.generation:
+			continue // void
+		case tc.Generation > t.generation:
+			return &misfitError{fmt.Sprintf("table %s of generation %d, here %d", tc.Name, tc.Generation, t.generation)}
+		}
+		if !sameNames(tc.Key, t) {
+			return &misfitError{fmt.Sprintf("table %s has another key: %v", tc.Name, tc.Key)}
+		}
+		byName := w.statements(t).byName
+		for _, name := range tc.Columns {
+			if _, ok := byName[foldName(name)]; !ok {
+				return &misfitError{fmt.Sprintf("no column %s.%s", tc.Name, name)}
+			}
+		}
+	}
+	return nil
+}
+
+func sameNames(key []string, t *table) bool {
+	if len(key) != len(t.key) {
+		return false
+	}
+	for n, i := range t.key {
+		if foldName(key[n]) != foldName(t.columns[i].name) {
+			return false
+		}
+	}
+	return true
+}
+
+// mergeChangeset merges every change of c and logs it. It runs inside a
+// transaction; the caller marks it applied.
+func (w *writer) mergeChangeset(s changeset.Sealed, c *changeset.Changeset) error {
+	if w.clock.Observe(c.Time) > 0 {
+		w.store.drifted.Add(1)
+	}
+	if _, err := w.ordinal(c.Actor); err != nil {
+		return err
+	}
+	for i := range c.Tables {
+		tc := &c.Tables[i]
+		t := w.schema.lookup(tc.Name)
+		if tc.Generation < t.generation {
+			continue
+		}
+		if err := w.mergeTable(t, tc, c.Stamp()); err != nil {
+			return fmt.Errorf("merge into %s: %w", t.name, err)
+		}
+	}
+	return w.writeLog(s)
+}
+
+func (w *writer) mergeTable(t *table, tc *changeset.TableChanges, stamp changeset.Stamp) error {
+	restore, err := w.muteChecks(t)
+	if err != nil {
+		return err
+	}
+	m := &rowMerge{writer: w, sql: w.statements(t), stamp: stamp, values: make([]sqlite.Value, len(t.data))}
+	m.ordinals = make([]int, len(tc.Columns))
+	for i, name := range tc.Columns {
+		m.ordinals[i] = m.sql.byName[foldName(name)]
+	}
+	for i := range tc.Changes {
+		if err := m.merge(&tc.Changes[i]); err != nil {
+			return errors.Join(err, restore())
+		}
+	}
+	return restore()
+}
+
+// muteChecks switches CHECK constraints off while rows of t are merged: they
+// held where the row was written. Switching re-prepares every statement, so it
+// is done for tables with a CHECK alone.
+func (w *writer) muteChecks(t *table) (restore func() error, err error) {
+	if !t.hasChecks {
+		return func() error { return nil }, nil
+	}
+	if err := w.conn.SetIgnoreChecks(true); err != nil {
+		return nil, err
+	}
+	return func() error { return w.conn.SetIgnoreChecks(false) }, nil
+}

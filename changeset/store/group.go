@@ -1,0 +1,384 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/hlc"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// A group takes nothing more after this long, this many requests, or this many
+// captured bytes. Nobody waits for a group to fill: it takes what is queued.
+const (
+	groupTime     = 5 * time.Millisecond
+	groupRequests = 512
+	groupBytes    = 4 << 20
+)
+
+// request is one API transaction on its way through the writer.
+type request struct {
+	ctx        context.Context
+	statements []sqlite.Statement
+	state      atomic.Int32 // requestQueued, requestTaken or requestDropped
+	done       chan struct{}
+
+	// Written by the writer before done is closed.
+	results []sqlite.Result
+	id      changeset.ID
+	err     error
+	final   bool // results hold an error that running again would not change
+}
+
+const (
+	requestQueued int32 = iota
+	requestTaken
+	requestDropped
+)
+
+// Transact runs the statements as one transaction: all or nothing. On a failing
+// statement its slot, the last, holds the error and nothing was applied. The id
+// names the version of the group that carried the request, Version 0 if the
+// group changed nothing replicated. An error means that the whole request failed:
+// ErrStopped, the context's, sqlite.ErrFull or another failure of the disk.
+//
+// When ctx ends while the request is queued, it is dropped; once started it runs
+// to its end, and Transact waits for that.
+func (s *Store) Transact(ctx context.Context, statements []sqlite.Statement) ([]sqlite.Result, changeset.ID, error) {
+	r := &request{ctx: ctx, statements: statements, done: make(chan struct{})}
+	if err := s.queues.enqueue(ctx, s.stopped, r); err != nil {
+		return nil, changeset.ID{}, err
+	}
+	select {
+	case <-r.done:
+		return r.results, r.id, r.err
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(requestQueued, requestDropped) {
+			return nil, changeset.ID{}, ctx.Err()
+		}
+	case <-s.stopped:
+		if r.state.CompareAndSwap(requestQueued, requestDropped) {
+			return nil, changeset.ID{}, ErrStopped
+		}
+	}
+	<-r.done
+	return r.results, r.id, r.err
+}
+
+func (r *request) take() bool { return r.state.CompareAndSwap(requestQueued, requestTaken) }
+
+func (r *request) fail(err error) {
+	r.results, r.id, r.err = nil, changeset.ID{}, err
+	close(r.done)
+}
+
+// failed reports whether a statement of the request failed.
+func (r *request) failed() bool {
+	return len(r.results) > 0 && r.results[len(r.results)-1].Err != nil
+}
+
+// refuse puts err into the slot of the last statement that ran.
+func (r *request) refuse(err error) {
+	if len(r.results) == 0 {
+		r.results = append(r.results, sqlite.Result{})
+	}
+	r.results[len(r.results)-1] = sqlite.Result{Err: err}
+	r.final = true
+}
+
+// errApart: the requests of the group must each have a version of their own.
+var errApart = errors.New("store: group must be split")
+
+// behindError: a row that a request overwrites carries a stamp at or above the
+// version's time. The version must be stamped above floor.
+type behindError struct{ floor changeset.Stamp }
+
+func (e *behindError) Error() string {
+	return fmt.Sprintf("store: a stamp of %v is ahead of the clock", e.floor.Time)
+}
+
+// runGroup commits first and what is queued behind it.
+func (w *writer) runGroup(first *request) {
+	end := time.Now().Add(groupTime)
+	n := 0
+	w.commit([]*request{first}, func() *request {
+		if n++; n >= groupRequests || len(w.capture.data) >= groupBytes || !time.Now().Before(end) {
+			return nil
+		}
+		return w.store.queues.poll()
+	})
+}
+
+// commit runs rs and what more yields in one SQLite transaction and answers all
+// of them. What rolls the whole transaction back by itself (OR ROLLBACK,
+// RAISE(ROLLBACK), a deadline) costs the other requests nothing but time: none
+// was answered yet, so they run again, and the culprit after them, alone.
+func (w *writer) commit(rs []*request, more func() *request) {
+	g := &group{writer: w}
+	err := g.attempt(rs, more)
+	var behind *behindError
+	switch {
+	case err == nil:
+		g.answer()
+	case g.culprit != nil && len(g.ran) == 1:
+		g.culprit.final = true
+		g.answer()
+	case g.culprit != nil:
+		others := slices.DeleteFunc(g.ran, func(r *request) bool { return r == g.culprit })
+		w.commit(others, nil)
+		if g.culprit.final {
+			close(g.culprit.done)
+			return
+		}
+		w.commit([]*request{g.culprit}, nil)
+	case len(g.ran) == 1 && errors.As(err, &behind):
+		w.commitAbove(g.ran[0], behind.floor)
+	case len(g.ran) == 1 && errors.Is(err, changeset.ErrTooLarge):
+		g.ran[0].refuse(errTooManyChanges)
+		g.answer()
+	case errors.Is(err, errApart) || errors.As(err, &behind) || errors.Is(err, changeset.ErrTooLarge):
+		for _, r := range g.ran {
+			w.commit([]*request{r}, nil)
+		}
+	default:
+		w.failGroup(g, err)
+	}
+}
+
+// commitAbove runs one request in a version stamped above floor, which may be
+// far ahead of the clock (DESIGN section 2): the clock itself is not dragged.
+func (w *writer) commitAbove(r *request, floor changeset.Stamp) {
+	for {
+		g := &group{writer: w, floor: floor.Time}
+		err := g.attempt([]*request{r}, nil)
+		var behind *behindError
+		switch {
+		case errors.As(err, &behind):
+			floor = behind.floor
+			continue
+		case errors.Is(err, changeset.ErrTooLarge):
+			r.refuse(errTooManyChanges)
+		case g.culprit != nil:
+		case err != nil:
+			w.failGroup(g, err)
+			return
+		}
+		g.answer()
+		return
+	}
+}
+
+func (w *writer) failGroup(g *group, err error) {
+	w.log.Error("write failed", "err", err)
+	for _, r := range g.ran {
+		r.fail(err)
+	}
+}
+
+// group is one attempt at a set of requests in one SQLite transaction.
+type group struct {
+	writer  *writer
+	floor   hlc.Timestamp // the version must be stamped above it
+	ran     []*request
+	culprit *request // whose statement took the whole transaction down
+	id      changeset.ID
+	sealed  changeset.Sealed
+}
+
+func (g *group) attempt(rs []*request, more func() *request) error {
+	w := g.writer
+	return w.transaction(func() error {
+		if err := w.refreshSchema(); err != nil {
+			return err
+		}
+		w.capture.reset()
+		for len(rs) > 0 {
+			r := rs[0]
+			rs = rs[1:]
+			g.ran = append(g.ran, r)
+			if err := g.run(r); err != nil {
+				g.ran = append(g.ran, rs...)
+				return err
+			}
+			if len(rs) == 0 && more != nil {
+				if r := more(); r != nil {
+					rs = append(rs, r)
+				}
+			}
+		}
+		return g.finish()
+	})
+}
+
+// run executes one request in its savepoint.
+func (g *group) run(r *request) error {
+	w := g.writer
+	r.results, r.final = make([]sqlite.Result, 0, len(r.statements)), false
+	if err := w.step("SAVEPOINT request"); err != nil {
+		return err
+	}
+	m := w.capture.mark()
+	w.conn.SetLastInsertID(0)
+	for _, st := range r.statements {
+		res := w.runStatement(st)
+		r.results = append(r.results, res)
+		if res.Err != nil {
+			break
+		}
+	}
+	w.conn.SetMode(sqlite.ModeInternal)
+	if r.failed() {
+		err := r.results[len(r.results)-1].Err
+		if errors.Is(err, sqlite.ErrFull) || errors.Is(err, sqlite.ErrIOErr) {
+			return err
+		}
+		r.final = errors.Is(err, sqlite.ErrInterrupt)
+	}
+	if w.conn.Autocommit() {
+		g.culprit = r
+		return errTransactionLost
+	}
+	if r.failed() {
+		w.capture.truncate(m)
+		if err := w.step("ROLLBACK TO request"); err != nil {
+			return err
+		}
+	}
+	return w.step("RELEASE request")
+}
+
+// answer hands the results to the clients, after the commit.
+func (g *group) answer() {
+	w := g.writer
+	if g.id.Version != 0 {
+		w.publish()
+		w.store.cfg.Committed([]Committed{{Sealed: g.sealed, Local: true}})
+	}
+	for _, r := range g.ran {
+		r.id = g.id
+		if r.failed() {
+			r.id = changeset.ID{}
+		}
+		close(r.done)
+	}
+}
+
+// runStatement runs one statement of a client with the capture on.
+func (w *writer) runStatement(st sqlite.Statement) (res sqlite.Result) {
+	start := time.Now()
+	w.conn.SetMode(sqlite.ModeWrite)
+	w.conn.MutePreupdate(false)
+	w.conn.SetDeadline(start.Add(w.store.cfg.StatementTimeout), time.Now)
+	res, err := w.execute(st)
+	w.conn.SetDeadline(time.Time{}, nil)
+	w.conn.MutePreupdate(true)
+	if err == nil {
+		err = w.capture.err
+	}
+	if err != nil {
+		res = sqlite.Result{Err: err}
+	}
+	res.Time = time.Since(start)
+	return res
+}
+
+// execute runs every statement of the text in order, as rqlite does: the
+// parameters are consumed in order and the result is the last statement's.
+func (w *writer) execute(st sqlite.Statement) (res sqlite.Result, err error) {
+	c, err := w.conn.Cached(st.SQL)
+	if err == nil && c != nil {
+		defer c.Reset()
+		if err := c.BindStatement(st); err != nil {
+			return res, err
+		}
+		return w.collect(c)
+	}
+	if !errors.Is(err, sqlite.ErrMultipleStatements) {
+		return res, err
+	}
+	params := st.Params
+	for text := st.SQL; strings.TrimSpace(text) != ""; {
+		s, tail, err := w.conn.Prepare(text)
+		if err != nil {
+			return res, err
+		}
+		text = tail
+		if s == nil {
+			continue
+		}
+		n := min(s.ParameterCount(), len(params))
+		res, err = w.executeOne(s, sqlite.Statement{SQL: s.SQL(), Params: params[:n], Named: st.Named})
+		params = params[n:]
+		if err != nil {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+func (w *writer) executeOne(s *sqlite.Stmt, st sqlite.Statement) (sqlite.Result, error) {
+	defer s.Finalize()
+	if err := s.BindStatement(st); err != nil {
+		return sqlite.Result{}, err
+	}
+	return w.collect(s)
+}
+
+// collect steps s to its end. Rows are kept for RETURNING alone: what a SELECT
+// yields inside a transaction is not part of rqlite's answer.
+func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
+	writes := s.Access().Writes
+	if err := w.checkTargets(writes); err != nil {
+		return res, err
+	}
+	before := w.conn.TotalChanges()
+	returning := len(writes) > 0 && s.ColumnCount() > 0
+	if returning {
+		res.HasRows = true
+		for i := range s.ColumnCount() {
+			res.Columns = append(res.Columns, s.ColumnName(i))
+			res.Types = append(res.Types, strings.ToLower(s.ColumnDeclType(i)))
+		}
+	}
+	for {
+		row, err := s.Step()
+		if err != nil {
+			return res, err
+		}
+		if !row {
+			break
+		}
+		if !returning {
+			continue
+		}
+		values := make([]sqlite.Value, s.ColumnCount())
+		for i := range values {
+			values[i] = s.Column(i)
+		}
+		res.Rows = append(res.Rows, values)
+	}
+	if len(writes) > 0 {
+		res.LastInsertID = w.conn.LastInsertID()
+		if w.conn.TotalChanges() != before {
+			res.RowsAffected = w.conn.Changes()
+		}
+	}
+	return res, nil
+}
+
+// checkTargets refuses writes to tables that do not replicate: they would make
+// nodes with equal vectors differ.
+func (w *writer) checkTargets(writes []sqlite.TableWrite) error {
+	for _, t := range writes {
+		if w.schema.lookup(t.Table) == nil {
+			return fmt.Errorf("table %s does not replicate: %s", t.Table, w.schema.local[foldName(t.Table)])
+		}
+	}
+	return nil
+}

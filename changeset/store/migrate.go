@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// loadSchema introspects the database and sees that every replicated table has
+// its clock table.
+func (w *writer) loadSchema() error {
+	w.conn.SetMode(sqlite.ModeInternal)
+	s, err := readSchema(w.conn)
+	if err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	existing := map[string]bool{}
+	err = w.conn.Each("SELECT name FROM sqlite_schema WHERE type = 'table'", nil, func(st *sqlite.Stmt) error {
+		existing[foldName(string(st.View(0)))] = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	for _, t := range s.sorted() {
+		if existing[foldName(clockTable(t))] {
+			continue
+		}
+		if err := w.conn.Exec(clockTableSQL(t)); err != nil {
+			return fmt.Errorf("make the clock table of %s: %w", t.name, err)
+		}
+	}
+	w.schema, w.tables = s, nil
+	w.schemaVersion, err = w.conn.SchemaVersion()
+	return err
+}
+
+// refreshSchema introspects again if somebody else changed the schema. It runs
+// at the begin of each transaction.
+func (w *writer) refreshSchema() error {
+	v, err := w.conn.SchemaVersion()
+	if err != nil || v == w.schemaVersion {
+		return err
+	}
+	w.log.Warn("the schema was changed by another process: introspecting again")
+	w.conn.ClearCache()
+	return w.loadSchema()
+}
+
+// moveSchema runs the statements of a plan and applies what was parked for want
+// of them, in one transaction.
+func (w *writer) moveSchema(p plan) error {
+	var unparked []Committed
+	err := w.transaction(func() error {
+		for _, sql := range p.statements {
+			if err := w.conn.Exec(sql); err != nil {
+				return fmt.Errorf("%s: %w", sql, err)
+			}
+		}
+		w.conn.ClearCache()
+		if err := w.loadSchema(); err != nil {
+			return err
+		}
+		var err error
+		unparked, err = w.judgeParked()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.publish()
+	if len(unparked) > 0 {
+		w.store.cfg.Committed(unparked)
+	}
+	return nil
+}
+
+// applySchemaFiles brings the database up to the schema files. Tables, columns
+// and indexes that the files do not mention are left alone.
+func (w *writer) applySchemaFiles(files []SchemaFile) (notes []string, err error) {
+	desired, err := desiredSchema(files)
+	if err != nil {
+		return nil, err
+	}
+	w.conn.SetMode(sqlite.ModeInternal)
+	p, err := planFiles(w.schema, desired)
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range p.notes {
+		w.log.Info("left alone", "err", note)
+	}
+	if len(p.statements) == 0 {
+		return p.notes, nil
+	}
+	return p.notes, w.moveSchema(p)
+}
+
+// Reload brings the database up to other schema files. On an error, which names
+// file and line, the old schema is kept whole.
+func (s *Store) Reload(ctx context.Context, files []SchemaFile) (err error) {
+	failed := s.do(ctx, func() { _, err = s.writer.applySchemaFiles(files) })
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// Migrate runs CREATE TABLE and CREATE INDEX statements by the rules of DESIGN
+// section 7, all or none, on this node. A refused statement's slot, the last,
+// holds the error. The id stays zero: the schema is not replicated yet.
+func (s *Store) Migrate(ctx context.Context, statements []sqlite.Statement) (results []sqlite.Result, id changeset.ID, err error) {
+	texts := make([]string, len(statements))
+	for i, st := range statements {
+		texts[i] = st.SQL
+		if len(st.Params) > 0 || len(st.Named) > 0 {
+			refused := fmt.Errorf("a migration takes no parameters")
+			return append(make([]sqlite.Result, i), sqlite.Result{Err: refused}), id, nil
+		}
+	}
+	failed := s.do(ctx, func() { results, err = s.writer.migrate(texts) })
+	if failed != nil {
+		return nil, id, failed
+	}
+	return results, id, err
+}
+
+func (w *writer) migrate(texts []string) ([]sqlite.Result, error) {
+	w.conn.SetMode(sqlite.ModeInternal)
+	p, index, err := planMigration(w.schema, texts)
+	if err != nil {
+		return append(make([]sqlite.Result, max(index, 0)), sqlite.Result{Err: err}), nil
+	}
+	if len(p.statements) > 0 {
+		if err := w.moveSchema(p); err != nil {
+			return nil, err
+		}
+	}
+	return make([]sqlite.Result, len(texts)), nil
+}

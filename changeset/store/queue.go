@@ -1,0 +1,154 @@
+package store
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/patinadb/patina/changeset"
+)
+
+// Capacities of the writer's queues. Requests and Apply wait for room: their
+// callers are few (the API bounds its own). TryApply drops, and anti-entropy
+// brings what was dropped.
+const (
+	requestCapacity = 1024
+	applyCapacity   = 256
+	controlCapacity = 16
+	// applyBytes bounds what TryApply may leave queued.
+	applyBytes = 64 << 20
+)
+
+// queues are the ways to the writer.
+type queues struct {
+	requests chan *request
+	applies  chan *applyJob
+	controls chan *control
+	shared   *queueCounters
+}
+
+type queueCounters struct {
+	bytes   atomic.Int64  // queued by TryApply
+	dropped atomic.Uint64 // by TryApply
+	waiting atomic.Int64  // in the waiting room, as of the last batch
+	lost    atomic.Uint64 // dropped by the waiting room
+}
+
+func newQueues() queues {
+	return queues{
+		requests: make(chan *request, requestCapacity),
+		applies:  make(chan *applyJob, applyCapacity),
+		controls: make(chan *control, controlCapacity),
+		shared:   &queueCounters{},
+	}
+}
+
+func (q queues) enqueue(ctx context.Context, stopped <-chan struct{}, r *request) error {
+	return send(ctx, stopped, q.requests, r)
+}
+
+func send[T any](ctx context.Context, stopped <-chan struct{}, queue chan<- T, job T) error {
+	select {
+	case <-stopped:
+		return ErrStopped
+	default:
+	}
+	select {
+	case queue <- job:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-stopped:
+		return ErrStopped
+	}
+}
+
+// poll returns the next live request, nil if none is queued.
+func (q queues) poll() *request {
+	for {
+		select {
+		case r := <-q.requests:
+			if r.take() {
+				return r
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// Queue is the state of one bounded queue, for the status.
+type Queue struct {
+	Name            string
+	Depth, Capacity int
+	Dropped         uint64
+}
+
+// Queues lists the store's queues.
+func (s *Store) Queues() []Queue {
+	c := s.queues.shared
+	return []Queue{
+		{"store.requests", len(s.queues.requests), requestCapacity, 0},
+		{"store.apply", len(s.queues.applies), applyCapacity, c.dropped.Load()},
+		{"store.waiting", int(c.waiting.Load()), waitingCount, c.lost.Load()},
+	}
+}
+
+// applyJob is a set of remote changesets on their way to the writer.
+type applyJob struct {
+	items []incoming
+	bytes int64      // counted in queueCounters.bytes
+	done  chan error // nil for TryApply
+}
+
+// incoming is a remote changeset with its decoded form.
+type incoming struct {
+	sealed  changeset.Sealed
+	decoded *changeset.Changeset
+	waited  bool // has been in the waiting room
+}
+
+// TryApply queues a changeset without waiting. False means that the queue was
+// full, or that the changeset does not decode, and that it was dropped.
+func (s *Store) TryApply(sealed changeset.Sealed) bool {
+	c := s.queues.shared
+	decoded, err := sealed.Decode()
+	if err != nil || c.bytes.Load() > applyBytes {
+		c.dropped.Add(1)
+		return false
+	}
+	job := &applyJob{items: []incoming{{sealed: sealed, decoded: decoded}}, bytes: int64(len(sealed.Data))}
+	c.bytes.Add(job.bytes)
+	select {
+	case s.queues.applies <- job:
+		return true
+	default:
+		c.bytes.Add(-job.bytes)
+		c.dropped.Add(1)
+		return false
+	}
+}
+
+// Apply merges remote changesets and returns when each is durable here, as
+// applied or as parked, or sits in the waiting room. A changeset that does not
+// decode is an error before any was taken.
+func (s *Store) Apply(ctx context.Context, sealed []changeset.Sealed) error {
+	job := &applyJob{items: make([]incoming, len(sealed)), done: make(chan error, 1)}
+	for i := range sealed {
+		decoded, err := sealed[i].Decode()
+		if err != nil {
+			return err
+		}
+		job.items[i] = incoming{sealed: sealed[i], decoded: decoded}
+	}
+	if err := send(ctx, s.stopped, s.queues.applies, job); err != nil {
+		return err
+	}
+	select {
+	case err := <-job.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.stopped:
+		return ErrStopped
+	}
+}

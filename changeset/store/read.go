@@ -1,0 +1,113 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// readerPool hands out read connections, one user at a time each.
+type readerPool struct {
+	idle chan *sqlite.Conn
+	size int
+}
+
+func newReaderPool(cfg Config) (*readerPool, error) {
+	p := &readerPool{idle: make(chan *sqlite.Conn, cfg.Readers)}
+	for range cfg.Readers {
+		c, err := sqlite.Open(sqlite.Config{Path: cfg.Path, ReadOnly: true})
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.idle <- c
+		p.size++
+	}
+	return p, nil
+}
+
+// close waits for every connection to come back and closes it.
+func (p *readerPool) close() {
+	for ; p.size > 0; p.size-- {
+		c := <-p.idle
+		c.Close()
+	}
+}
+
+// use runs f with a connection in the given mode. It waits for one as long as
+// ctx lasts.
+func (p *readerPool) use(ctx context.Context, mode sqlite.Mode, f func(*sqlite.Conn) error) error {
+	var c *sqlite.Conn
+	select {
+	case c = <-p.idle:
+	default:
+		select {
+		case c = <-p.idle:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() { p.idle <- c }()
+	c.SetMode(mode)
+	stop := c.InterruptOn(ctx)
+	defer stop()
+	return f(c)
+}
+
+// Query runs one read-only statement of a client and hands its rows to sink. An
+// error before sink.Columns was called means that the statement did not compile
+// or is not a read. A read that is older than Config.QueryMaxAge ends with an
+// error, since it pins the WAL.
+func (s *Store) Query(ctx context.Context, st sqlite.Statement, sink sqlite.RowSink) error {
+	aged, cancel := context.WithTimeout(ctx, s.cfg.QueryMaxAge)
+	defer cancel()
+	err := s.readers.use(aged, sqlite.ModeRead, func(c *sqlite.Conn) error { return query(c, st, sink) })
+	if errors.Is(err, sqlite.ErrInterrupt) || errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case aged.Err() != nil:
+			return fmt.Errorf("the query ran longer than %v: %w", s.cfg.QueryMaxAge, aged.Err())
+		}
+	}
+	return err
+}
+
+var errNoStatement = errors.New("no statement")
+
+func query(c *sqlite.Conn, st sqlite.Statement, sink sqlite.RowSink) error {
+	q, err := c.Cached(st.SQL)
+	switch {
+	case err != nil:
+		return err
+	case q == nil:
+		return errNoStatement
+	}
+	defer q.Reset()
+	if err := q.BindStatement(st); err != nil {
+		return err
+	}
+	names := make([]string, q.ColumnCount())
+	for i := range names {
+		names[i] = q.ColumnName(i)
+	}
+	row, err := q.Step()
+	if err != nil {
+		return err
+	}
+	if err := sink.Columns(names); err != nil {
+		return err
+	}
+	values := make([]sqlite.Value, len(names))
+	for ; row; row, err = q.Step() {
+		for i := range values {
+			values[i] = q.Column(i)
+		}
+		if err := sink.Row(values); err != nil {
+			return err
+		}
+	}
+	return err
+}
