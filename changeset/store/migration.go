@@ -102,14 +102,6 @@ func (m *migration) statement(s *schemaScript) error {
 	return nil
 }
 
-// target is the table that the statement is about.
-func (h statementHead) target() string {
-	if h.kind == statementIndex {
-		return h.table
-	}
-	return h.name
-}
-
 func (m *migration) tryStatement(s *schemaScript) (plan, error) {
 	exists, err := m.clear(s.head)
 	if err != nil {
@@ -181,6 +173,13 @@ func (m *migration) refresh(name string) error {
 	}
 	if err := checkWhole(t); err != nil {
 		return err
+	}
+	if old := m.state.lookup(name); old != nil {
+		for _, x := range old.indexes {
+			if x.harm != "" { // not in the copy, but its name is taken
+				t.indexes = append(t.indexes, x)
+			}
+		}
 	}
 	m.state.tables[foldName(t.name)] = t
 	return nil

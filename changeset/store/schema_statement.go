@@ -73,8 +73,8 @@ func readHead(ts []token) statementHead {
 	default:
 		return otherHead(ts)
 	}
-	if r.word("if") {
-		h.ifNotExists = r.word("not") && r.word("exists")
+	if hasWords(r.ts[:min(3, len(r.ts))], "if", "not", "exists") {
+		h.ifNotExists, r.ts = true, r.ts[3:]
 	}
 	h.database, h.name = r.name()
 	if h.kind == statementTable {
@@ -122,29 +122,56 @@ var headWords = map[string]bool{
 // statementVerbs begin a statement that SQLite knows. Any other first word is
 // left to SQLite, for its message.
 var statementVerbs = map[string]bool{
-	"alter": true, "analyze": true, "attach": true, "begin": true, "commit": true, "create": true,
-	"delete": true, "detach": true, "drop": true, "end": true, "explain": true, "insert": true,
+	"alter": true, "analyze": true, "attach": true, "begin": true, "commit": true, "delete": true, "detach": true, "drop": true, "end": true, "explain": true, "insert": true,
 	"pragma": true, "reindex": true, "release": true, "replace": true, "rollback": true,
 	"savepoint": true, "select": true, "update": true, "vacuum": true, "values": true, "with": true,
+}
+
+// target is the table that the statement is about, "" if that cannot be told.
+func (h statementHead) target() string {
+	if h.kind == statementIndex || h.table != "" {
+		return h.table
+	}
+	if !h.ofTable() {
+		return ""
+	}
+	return h.name
+}
+
+// ofTable reports whether the name is that of a table.
+func (h statementHead) ofTable() bool {
+	for _, w := range strings.Fields(h.verb) {
+		switch w {
+		case "TABLE", "INTO", "FROM", "UPDATE":
+			return true
+		}
+	}
+	return false
+}
+
+// what says the verb, and the name if it is not that of a table.
+func (h statementHead) what() string {
+	if h.name == "" || h.ofTable() {
+		return h.verb
+	}
+	return h.verb + " " + h.name
 }
 
 // refuse says why a statement is not allowed, or returns nil. What it passes is
 // safe to prepare: it creates a table or index in main, or does not parse.
 func (h statementHead) refuse(first token) *SchemaError {
 	deny := func(format string, args ...any) *SchemaError {
-		table := h.name
-		if h.table != "" {
-			table = h.table
-		}
-		return &SchemaError{Table: table, Reason: fmt.Sprintf(format, args...)}
+		return &SchemaError{Table: h.target(), Reason: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case h.temporary, foldName(h.database) == "temp":
 		return deny("temporary objects are private to a connection and are not replicated; %s", allowedStatements)
 	case h.kind == statementOther && strings.HasPrefix(h.verb, "CREATE VIRTUAL"):
 		return deny("virtual tables (FTS5, R*Tree and others) keep their content in tables of their own that cannot be merged; they cannot be replicated")
+	case h.kind == statementOther && (strings.HasSuffix(h.verb, "VIEW") || strings.HasSuffix(h.verb, "TRIGGER")):
+		return deny("%s is refused: views and triggers are not replicated yet; %s", h.what(), allowedStatements)
 	case h.kind == statementOther && first.kind == tokenWord && statementVerbs[foldName(first.text)]:
-		return deny("%s is refused: %s", h.verb, allowedStatements)
+		return deny("%s is refused: %s", h.what(), allowedStatements)
 	case h.kind == statementOther:
 		return nil
 	case h.database != "" && foldName(h.database) != "main":

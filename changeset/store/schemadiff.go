@@ -109,7 +109,7 @@ func compareTable(have, want *table) *SchemaError {
 	}
 	if old, now := have.keyNames(), want.keyNames(); !slices.Equal(old, now) {
 		refused := deny("the primary key is (%s) and should be (%s)", strings.Join(old, ", "), strings.Join(now, ", "))
-		for _, name := range append(now, old...) {
+		for _, name := range slices.Concat(now, old) {
 			if slices.Contains(old, name) != slices.Contains(now, name) {
 				refused.Column = name
 				break
@@ -192,13 +192,13 @@ func compareConstraints(have, want *table) *SchemaError {
 	if !slices.Equal(have.checks, want.checks) && !have.onlyMore(want) {
 		return deny("its CHECK constraints differ")
 	}
-	if !slices.Equal(have.uniques(), want.uniques()) {
+	if !slices.Equal(have.uniques(want), want.uniques(nil)) {
 		return deny("its UNIQUE constraints differ")
 	}
-	old, now := have.references(want), want.references(have)
+	old, now := have.referencesWithin(want), want.referencesToAlter(have)
 	if !slices.Equal(old, now) {
 		refused := deny("its references (FOREIGN KEY) differ")
-		for _, f := range append(want.foreign, have.foreign...) {
+		for _, f := range slices.Concat(want.foreign, have.foreign) {
 			if slices.Contains(old, f.text) != slices.Contains(now, f.text) {
 				refused.Column = f.from[0]
 				break
@@ -223,11 +223,14 @@ func (have *table) onlyMore(want *table) bool {
 	return slices.Equal(rest, have.checks)
 }
 
-// uniques returns the UNIQUE constraints as sorted text.
-func (t *table) uniques() []string {
+// uniques returns the UNIQUE constraints as sorted text, but for those on a
+// column that other lacks; other may be nil.
+func (t *table) uniques(other *table) []string {
 	var out []string
 	for i := range t.indexes {
-		if x := &t.indexes[i]; x.constraint {
+		x := &t.indexes[i]
+		beyond := func(c indexColumn) bool { return other != nil && other.column(c.name) == nil }
+		if x.constraint && !slices.ContainsFunc(x.columns, beyond) {
 			out = append(out, x.terms())
 		}
 	}
@@ -235,15 +238,28 @@ func (t *table) uniques() []string {
 	return out
 }
 
-// references returns the sorted references, but for those that other cannot
-// have: of a single column that it lacks.
-func (t *table) references(other *table) []string {
+// referencesWithin returns the sorted references between columns that other
+// has too.
+func (t *table) referencesWithin(other *table) []string {
+	var out []string
+	beyond := func(name string) bool { return other.column(name) == nil }
+	for _, f := range t.foreign {
+		if !slices.ContainsFunc(f.from, beyond) {
+			out = append(out, f.text)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// referencesToAlter returns the sorted references, but for those that come
+// along when their column is added to have.
+func (t *table) referencesToAlter(have *table) []string {
 	var out []string
 	for _, f := range t.foreign {
-		if len(f.from) == 1 && other.column(f.from[0]) == nil && t.declaresReference(f.from[0]) {
-			continue
+		if len(f.from) != 1 || have.column(f.from[0]) != nil || !t.declaresReference(f.from[0]) {
+			out = append(out, f.text)
 		}
-		out = append(out, f.text)
 	}
 	slices.Sort(out)
 	return out
