@@ -220,6 +220,10 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.openMeta(); err != nil {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
+	var err error
+	if w.files, err = watchFiles(cfg.Path); err != nil {
+		return err
+	}
 	if err := w.loadActors(); err != nil {
 		return fmt.Errorf("%s: read actors: %w", cfg.Path, err)
 	}
@@ -236,10 +240,7 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.loadSchema(); err != nil {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
-	if _, err := w.applySchemaFiles(cfg.Schema); err != nil {
-		return err
-	}
-	w.files, err = watchFiles(cfg.Path)
+	_, err = w.applySchemaFiles(cfg.Schema)
 	return err
 }
 
