@@ -50,7 +50,8 @@ type Decision struct {
 // Merge decides one change, whose stamp wrote columns at length, against the
 // row's clock k, and updates k. A change with an even length is a deletion and
 // carries no columns. Merge is commutative, associative and idempotent (DESIGN
-// section 2, rules 1 to 3).
+// section 2, rules 1 to 3). It reuses the memory of k.Groups, so a copy of a
+// Clock that must outlive the call needs its own groups.
 func (k *Clock) Merge(length CausalLength, columns ColumnSet, stamp Stamp) Decision {
 	switch {
 	case length < k.CausalLength || length == 0:
@@ -63,13 +64,7 @@ func (k *Clock) Merge(length CausalLength, columns ColumnSet, stamp Stamp) Decis
 		}
 		return Decision{Outcome: Deleted}
 	case columns.IsEmpty():
-		// A deletion, or a creation with nothing but the key: existence is one
-		// pseudo-column, which the first real column replaces.
-		if !k.Groups[0].Columns.IsEmpty() || !Wins(stamp, k.Groups[0].Stamp) {
-			return Decision{}
-		}
-		k.Groups[0].Stamp = stamp
-		return Decision{Outcome: Updated}
+		return k.mergeExistence(stamp)
 	}
 	won := columns
 	for i := range k.Groups {
@@ -82,6 +77,21 @@ func (k *Clock) Merge(length CausalLength, columns ColumnSet, stamp Stamp) Decis
 	}
 	k.Cover(won, stamp)
 	return Decision{Updated, won}
+}
+
+// mergeExistence decides a change without columns of the row's own length: a
+// deletion, or a creation with nothing but the key. Existence is one
+// pseudo-column, which the first real column replaces.
+func (k *Clock) mergeExistence(stamp Stamp) Decision {
+	if len(k.Groups) == 0 { // no stamp is left, so any is higher
+		k.Groups = append(k.Groups, Group{Stamp: stamp})
+		return Decision{Outcome: Updated}
+	}
+	if g := &k.Groups[0]; g.Columns.IsEmpty() && Wins(stamp, g.Stamp) {
+		g.Stamp = stamp
+		return Decision{Outcome: Updated}
+	}
+	return Decision{}
 }
 
 // Cover records that stamp wrote columns of a living row, taking them from

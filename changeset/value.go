@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 )
 
 // Kind is a storage class of SQLite. The numbers are SQLite's own
@@ -69,6 +71,8 @@ func TextValue(s string) Value { return Value{kind: Text, data: []byte(s)} }
 func TextBytes(b []byte) Value { return Value{kind: Text, data: b} }
 
 // BlobValue returns a BLOB that shares b; nil is the empty blob, not NULL.
+// Neither it nor TextBytes changes b or expects it to stay after use: who keeps
+// the value beyond b's life clones it.
 func BlobValue(b []byte) Value { return Value{kind: Blob, data: b} }
 
 // Kind returns the storage class.
@@ -125,13 +129,29 @@ func (v Value) Canonical() Value {
 func (v Value) String() string {
 	switch v.Kind() {
 	case Integer:
-		return fmt.Sprint(v.Integer())
+		return strconv.FormatInt(v.Integer(), 10)
 	case Real:
-		return fmt.Sprint(v.Real())
+		return realLiteral(v.Real())
 	case Text:
 		return "'" + string(bytes.ReplaceAll(v.data, []byte("'"), []byte("''"))) + "'"
 	case Blob:
 		return fmt.Sprintf("x'%x'", v.data)
 	}
 	return "NULL"
+}
+
+// realLiteral writes f so that SQLite reads a REAL and the same one: with a
+// point or exponent; infinity, which has no literal, as an overflow.
+func realLiteral(f float64) string {
+	switch {
+	case math.IsInf(f, 1):
+		return "9e999"
+	case math.IsInf(f, -1):
+		return "-9e999"
+	}
+	s := strconv.FormatFloat(f, 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return s
 }

@@ -91,7 +91,7 @@ var functions = set(
 	"printf quote random randomblob replace round rtrim sign soundex",
 	"sqlite_compileoption_get sqlite_compileoption_used sqlite_source_id sqlite_version",
 	"substr substring subtype total_changes trim typeof unhex unicode unistr unistr_quote unlikely",
-	"upper zeroblob match regexp raise",
+	"upper zeroblob match regexp",
 	// aggregate and window
 	"avg count group_concat median percentile percentile_cont percentile_disc string_agg sum total",
 	"cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number",

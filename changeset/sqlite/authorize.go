@@ -123,27 +123,59 @@ func (c *Conn) client(r request) string {
 		return clientPragma(fold(r.a), r.b)
 	case lib.SQLITE_INSERT, lib.SQLITE_UPDATE, lib.SQLITE_DELETE:
 		return c.clientWrite(r)
-	case lib.SQLITE_TRANSACTION, lib.SQLITE_SAVEPOINT:
+	case lib.SQLITE_TRANSACTION:
 		return r.a + " is not allowed: every request is one transaction"
-	case lib.SQLITE_REINDEX:
-		// CREATE INDEX fills the new index under this name.
-		if c.judge == ModeMigrate && c.access != nil && len(c.access.DDL) > 0 {
-			return ""
-		}
-	case lib.SQLITE_CREATE_TABLE:
-		if c.judge == ModeMigrate {
-			return userTable(r.a)
-		}
-	case lib.SQLITE_CREATE_INDEX:
-		if c.judge == ModeMigrate {
-			return userTable(r.b)
+	case lib.SQLITE_SAVEPOINT:
+		return savepoint(r.a) + " is not allowed: every request is one transaction"
+	}
+	if c.judge == ModeMigrate {
+		if reason, ours := c.clientMigrate(r); ours {
+			return reason
 		}
 	}
-	return c.refuse(statements[r.op])
+	return c.refuse(r)
 }
 
+// clientMigrate answers for what CREATE TABLE and CREATE INDEX ask, and reports
+// whether r is of that kind.
+func (c *Conn) clientMigrate(r request) (reason string, ours bool) {
+	switch r.op {
+	case lib.SQLITE_REINDEX:
+		// CREATE INDEX fills the new index under this name.
+		return "", c.creating()
+	case lib.SQLITE_CREATE_TABLE:
+		if r.a == "sqlite_sequence" && c.creating() { // for AUTOINCREMENT
+			return "", true
+		}
+		return userTable(r.a), !isStatistics(r.a)
+	case lib.SQLITE_CREATE_INDEX:
+		return userTable(r.b), true
+	}
+	return "", false
+}
+
+// creating reports that the statement in question has said before that it
+// creates something.
+func (c *Conn) creating() bool { return c.access != nil && len(c.access.DDL) > 0 }
+
+func savepoint(operation string) string {
+	if operation == "BEGIN" {
+		return "SAVEPOINT"
+	}
+	return operation
+}
+
+func isStatistics(table string) bool { return strings.HasPrefix(table, "sqlite_stat") }
+
 // refuse is the reason why a kind of statement is not for this mode.
-func (c *Conn) refuse(s statement) string {
+func (c *Conn) refuse(r request) string {
+	s := statements[r.op]
+	switch {
+	case r.op == lib.SQLITE_CREATE_TABLE && isStatistics(r.a):
+		s = statements[lib.SQLITE_ANALYZE]
+	case r.op == lib.SQLITE_ATTACH && c.step:
+		s = statement{name: "VACUUM"} // which says nothing of itself while it is prepared
+	}
 	switch {
 	case s.name == "":
 		return "this statement is not allowed"
@@ -200,7 +232,7 @@ func (c *Conn) clientWrite(r request) string {
 	op := Op(r.op).String()
 	table := fold(r.a)
 	switch {
-	case schemaTables[table] && (!c.step || c.judge == ModeMigrate && c.access != nil && len(c.access.DDL) > 0):
+	case schemaTables[table] && (!c.step || c.judge == ModeMigrate && c.creating()):
 		c.schema = true
 		return ""
 	case c.judge == ModeRead:
@@ -250,7 +282,8 @@ func (r request) collect(a *Access) {
 	case lib.SQLITE_ALTER_TABLE:
 		a.ddl("ALTER TABLE " + r.b)
 	default:
-		if s := statements[r.op]; s.ddl {
+		// What SQLite makes along with it has names of SQLite.
+		if s := statements[r.op]; s.ddl && !strings.HasPrefix(r.a, "sqlite_") {
 			a.ddl(s.name + " " + r.a)
 		}
 	}

@@ -140,11 +140,11 @@ func (c *Conn) compile(text uintptr, n int, flags uint32, access *Access) (p uin
 	c.denial, c.expired, c.schema = "", false, false
 	judge, outer, step := c.judge, c.access, c.step
 	c.judge, c.access, c.step = c.mode, access, false
-	restore := c.suppressTriggers()
+	hidden := c.hideTriggers()
 	out := c.scratch
 	// The length includes the NUL, which saves SQLite a copy.
 	rc := lib.Xsqlite3_prepare_v3(c.tls, c.db, text, int32(n+1), flags, out, out+8)
-	restore()
+	c.showTriggers(hidden)
 	c.judge, c.access, c.step = judge, outer, step
 	if rc != lib.SQLITE_OK {
 		return 0, 0, c.fail(rc)
@@ -159,24 +159,25 @@ func (c *Conn) compile(text uintptr, n int, flags uint32, access *Access) (p uin
 	return p, end, nil
 }
 
-// suppressTriggers takes trigger programs out of what is compiled in ModeApply
-// and returns how to put them back. ENABLE_TRIGGER by sqlite3_db_config does
-// the same, but makes SQLite prepare every statement of the connection again,
-// and to answer IGNORE from the authorizer is not enough: an ignored DELETE
-// still deletes, with every column in its WHERE replaced by NULL.
-func (c *Conn) suppressTriggers() (restore func()) {
-	if c.judge != ModeApply {
-		return nothing
-	}
+// hideTriggers takes trigger programs out of what is compiled in ModeApply, and
+// reports whether they must be put back. ENABLE_TRIGGER by sqlite3_db_config
+// does the same, but makes SQLite prepare every statement of the connection
+// again; and to answer IGNORE from the authorizer is not enough: an ignored
+// DELETE still deletes, with every column in its WHERE replaced by NULL.
+func (c *Conn) hideTriggers() (hidden bool) {
 	flags := &(*lib.Tsqlite3)(pointer(c.db)).Fflags
-	if *flags&lib.SQLITE_EnableTrigger == 0 {
-		return nothing
+	if c.judge != ModeApply || *flags&lib.SQLITE_EnableTrigger == 0 {
+		return false
 	}
 	*flags &^= lib.SQLITE_EnableTrigger
-	return func() { *flags |= lib.SQLITE_EnableTrigger }
+	return true
 }
 
-func nothing() {}
+func (c *Conn) showTriggers(hidden bool) {
+	if hidden {
+		(*lib.Tsqlite3)(pointer(c.db)).Fflags |= lib.SQLITE_EnableTrigger
+	}
+}
 
 // Each runs sql with positional args and calls fn for each row; fn may be nil.
 // An error of fn ends the run and is returned. Text that was passed to Each

@@ -42,11 +42,11 @@ func (c *Conn) SetDeadline(t time.Time, now func() time.Time) {
 // InterruptOn ends statements with ErrInterrupt once ctx is done, also those
 // that begin after it. Nobody may do this to a writer: see SetDeadline. The
 // caller calls stop before it uses the connection for something else; no
-// interrupt arrives after stop has returned. Statements that stand on a row
-// must be reset before that.
+// interrupt arrives after stop has returned. Statements that stand on a row must
+// be reset before that, and stop must be called before Close.
 func (c *Conn) InterruptOn(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
-		return nothing
+		return func() {}
 	}
 	fired := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {

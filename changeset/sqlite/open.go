@@ -43,8 +43,8 @@ func Open(cfg Config) (*Conn, error) {
 }
 
 func open(cfg Config, path string) (*Conn, error) {
-	if v := lib.Xsqlite3_libversion_number(nil); v < MinVersion {
-		return nil, fmt.Errorf("SQLite %d is too old: %d or newer is required", v, MinVersion)
+	if err := checkVersion(lib.Xsqlite3_libversion_number(nil)); err != nil {
+		return nil, err
 	}
 	if strings.IndexByte(path, 0) >= 0 {
 		return nil, misuse("path contains a NUL character")
@@ -62,6 +62,13 @@ func open(cfg Config, path string) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func checkVersion(v int32) error {
+	if v < MinVersion {
+		return fmt.Errorf("SQLite %d is too old: %d or newer is required", v, MinVersion)
+	}
+	return nil
 }
 
 // connect makes c.db, or leaves nothing behind.

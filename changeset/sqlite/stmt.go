@@ -35,14 +35,9 @@ func (s *Stmt) Step() (row bool, err error) {
 	c.denial, c.expired = "", false
 	judge, access, step := c.judge, c.access, c.step
 	c.judge, c.access, c.step = s.mode, s.access, true
-	var rc int32
-	if s.mode == ModeApply {
-		restore := c.suppressTriggers()
-		rc = lib.Xsqlite3_step(c.tls, s.p)
-		restore()
-	} else {
-		rc = lib.Xsqlite3_step(c.tls, s.p)
-	}
+	hidden := c.hideTriggers()
+	rc := lib.Xsqlite3_step(c.tls, s.p)
+	c.showTriggers(hidden)
 	c.judge, c.access, c.step = judge, access, step
 	switch rc {
 	case lib.SQLITE_ROW:

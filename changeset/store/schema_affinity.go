@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -88,7 +89,7 @@ func applyAffinity(v changeset.Value, a affinity) changeset.Value {
 			if v.Kind() == changeset.Integer {
 				return changeset.RealValue(float64(v.Integer()))
 			}
-			return v
+			return v.Canonical() // a REAL column has no -0.0
 		}
 		if v.Kind() == changeset.Real {
 			return integerFromReal(v)
@@ -112,9 +113,11 @@ func integerFromReal(v changeset.Value) changeset.Value {
 }
 
 // numberFromText returns the number that v's text is wholly, blanks around it
-// apart, or v.
+// apart, or v. As for SQLite, a NUL ends the text, and of a long number only the
+// first digits count that 64 bits hold.
 func numberFromText(v changeset.Value) changeset.Value {
-	text := strings.Trim(v.Text(), " \t\n\v\f\r")
+	text, _, _ := strings.Cut(v.Text(), "\x00")
+	text = strings.Trim(text, " \t\n\v\f\r")
 	if !isDecimal(text) {
 		return v
 	}
@@ -161,8 +164,8 @@ func trimSign(s string) string {
 	return s
 }
 
-// realText prints f as SQLite's "%!.15g": 15 significant digits, rounded half
-// up in decimal, always with a point.
+// realText prints f as SQLite's "%!.17g": always with a point, and with fewer
+// digits where those still read back as f.
 func realText(f float64) string {
 	switch {
 	case math.IsInf(f, 1):
@@ -171,47 +174,69 @@ func realText(f float64) string {
 		return "-Inf"
 	case f == 0:
 		return "0.0"
+	case f < 0:
+		return "-" + realText(-f)
 	}
-	digits, exponent := roundedDigits(math.Abs(f))
-	var s string
-	if exponent < -4 || exponent > 14 {
-		s = digits[:1] + "." + orZero(digits[1:]) + exponentText(exponent)
-	} else if exponent < 0 {
-		s = "0." + strings.Repeat("0", -exponent-1) + digits
-	} else {
-		for len(digits) <= exponent {
-			digits += "0"
-		}
-		s = digits[:exponent+1] + "." + orZero(digits[exponent+1:])
+	digits, exponent := realDigits(f)
+	switch {
+	case exponent < -4 || exponent > 16:
+		return digits[:1] + "." + orZero(digits[1:]) + exponentText(exponent)
+	case exponent < 0:
+		return "0." + strings.Repeat("0", -exponent-1) + digits
 	}
-	if f < 0 {
-		return "-" + s
-	}
-	return s
+	digits += strings.Repeat("0", max(0, exponent+1-len(digits)))
+	return digits[:exponent+1] + "." + orZero(digits[exponent+1:])
 }
 
-// roundedDigits returns up to 15 significant decimal digits without trailing
-// zeros, and the decimal exponent of the first.
-func roundedDigits(f float64) (digits string, exponent int) {
-	const keep = 15
-	exact := strconv.FormatFloat(f, 'e', 60, 64)
-	mantissa, power, _ := strings.Cut(exact, "e")
+// realDigits returns up to 17 significant decimal digits of f > 0 without
+// trailing zeros, and the decimal exponent of the first. It repeats
+// sqlite3FpDecode, rule by rule: 18 digits; a shorter form if they end in nines
+// or zeros and it reads back as f; else 17, half rounded up.
+func realDigits(f float64) (digits string, exponent int) {
+	mantissa, power, _ := strings.Cut(strconv.FormatFloat(f, 'e', 17, 64), "e")
 	exponent, _ = strconv.Atoi(power)
-	all := []byte(mantissa[:1] + mantissa[2:])
-	b := all[:keep]
-	if all[keep] >= '5' {
-		i := keep - 1
-		for ; i >= 0 && b[i] == '9'; i-- {
-			b[i] = '0'
+	z := mantissa[:1] + mantissa[2:]
+	keep := 17
+	switch {
+	case z[14:16] == "99":
+		short := strings.TrimRight(z[:14], "9")
+		if next, at := nextDecimal(short); readsAs(next, exponent+1-at, f) {
+			keep = len(short) + 1
 		}
-		if i < 0 {
-			b, exponent = append([]byte{'1'}, b[:keep-1]...), exponent+1
-		} else {
-			b[i]++
+	case exponent+1 >= len(z) || z[13:16] == "000":
+		short := strings.TrimRight(z[:13], "0")
+		if readsAs(short, exponent+1-len(short), f) {
+			keep = len(short) + 1
 		}
 	}
-	digits = strings.TrimRight(string(b), "0")
-	return digits, exponent
+	digits = z[:keep]
+	if z[keep] >= '5' {
+		var at int
+		if digits, at = nextDecimal(digits); at < len(digits) {
+			exponent++
+		}
+	}
+	return strings.TrimRight(digits, "0"), exponent
+}
+
+// nextDecimal adds one to a decimal number. at is where its point stands,
+// counted from the number's own first digit: less than its length if a digit
+// was carried out in front.
+func nextDecimal(digits string) (next string, at int) {
+	b := []byte(digits)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]++; b[i] <= '9' {
+			return string(b), len(b)
+		}
+		b[i] = '0'
+	}
+	return "1" + string(b), len(b)
+}
+
+// readsAs reports whether digits · 10^exponent is f.
+func readsAs(digits string, exponent int, f float64) bool {
+	got, err := strconv.ParseFloat(digits+"e"+strconv.Itoa(exponent), 64)
+	return err == nil && got == f
 }
 
 func orZero(s string) string {
@@ -222,13 +247,8 @@ func orZero(s string) string {
 }
 
 func exponentText(e int) string {
-	sign := "+"
 	if e < 0 {
-		sign, e = "-", -e
+		return fmt.Sprintf("e-%02d", -e)
 	}
-	s := strconv.Itoa(e)
-	if len(s) < 2 {
-		s = "0" + s
-	}
-	return "e" + sign + s
+	return fmt.Sprintf("e+%02d", e)
 }
