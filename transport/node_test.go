@@ -209,3 +209,5 @@ func bubble(t *testing.T, latency time.Duration, loss float64, f func(t *testing
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, newVnet(1, latency, loss)) })
 }
+
+func slogTo(l *logBuffer) *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
