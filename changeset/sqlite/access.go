@@ -31,7 +31,7 @@ func (o Op) String() string {
 // nothing is taken away.
 type Access struct {
 	Writes []TableWrite
-	Reads  []string // tables; sqlite_master is the schema table
+	Reads  []string // tables and views; as written in the SQL where no column is read
 	DDL    []string // such as "CREATE TABLE t"
 }
 

@@ -139,6 +139,9 @@ func (c *Conn) client(r request) string {
 // clientMigrate answers for what CREATE TABLE and CREATE INDEX ask, and reports
 // whether r is of that kind.
 func (c *Conn) clientMigrate(r request) (reason string, ours bool) {
+	if r.db == "temp" {
+		return "temporary tables are not allowed", true
+	}
 	switch r.op {
 	case lib.SQLITE_REINDEX:
 		// CREATE INDEX fills the new index under this name.

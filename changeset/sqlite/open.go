@@ -118,6 +118,14 @@ func (c *Conn) configure(cfg Config, path string) error {
 			return err
 		}
 	}
+	// The first statement that touches the file finds out whether it is one of ours.
+	enc, err := c.text("PRAGMA encoding")
+	if err != nil {
+		return err
+	}
+	if enc != "UTF-8" {
+		return fmt.Errorf("the database is encoded in %s: only UTF-8 is supported", enc)
+	}
 	if path != ":memory:" {
 		if err := c.enterWAL(cfg.ReadOnly); err != nil {
 			return err
@@ -126,16 +134,10 @@ func (c *Conn) configure(cfg Config, path string) error {
 	if err := c.Exec(settings(cfg)); err != nil {
 		return err
 	}
-	if enc, err := c.text("PRAGMA encoding"); err != nil {
-		return err
-	} else if enc != "UTF-8" {
-		return fmt.Errorf("the database is encoded in %s: only UTF-8 is supported", enc)
-	}
 	return c.readNames()
 }
 
-// enterWAL is the first statement that touches the file, so it finds out
-// whether that is a database and can be written.
+// enterWAL puts the file into WAL mode, which lasts in the file.
 func (c *Conn) enterWAL(readOnly bool) error {
 	mode, err := c.text("PRAGMA journal_mode")
 	if err != nil {
@@ -182,8 +184,8 @@ func settings(cfg Config) string {
 // text returns the first column of the first row of a query of ours.
 func (c *Conn) text(sql string) (text string, err error) {
 	err = c.eachRow(sql, func(s *Stmt) {
-		if text == "" {
-			text = s.Column(0).Text()
+		if text == "" { // converted to UTF-8 if the database is of another encoding
+			text = libc.GoString(lib.Xsqlite3_column_text(c.tls, s.p, 0))
 		}
 	})
 	return text, err

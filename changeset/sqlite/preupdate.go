@@ -1,6 +1,9 @@
 package sqlite
 
 import (
+	"unsafe"
+
+	"github.com/patinadb/patina/changeset"
 	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
 )
@@ -89,7 +92,21 @@ func (p *Preupdate) Old(i int) (Value, error) {
 	if rc := lib.Xsqlite3_preupdate_old(c.tls, c.db, int32(i), c.scratch+16); rc != lib.SQLITE_OK {
 		return Value{}, &Error{Code: Code(rc), Message: Code(rc).Error(), Offset: -1}
 	}
-	return c.value(*(*uintptr)(pointer(c.scratch + 16))), nil
+	v := c.value(*(*uintptr)(pointer(c.scratch + 16)))
+	if v.Kind() == changeset.Integer && c.realColumn(i) {
+		return changeset.RealValue(float64(v.Integer())), nil
+	}
+	return v, nil
+}
+
+// realColumn reports that column i of the row under the hook has REAL affinity.
+// In such a column no INTEGER exists, but for a row older than the column
+// SQLite hands out its default as it was written: 3 for DEFAULT 3.
+func (c *Conn) realColumn(i int) bool {
+	update := (*lib.TPreUpdate)(pointer((*lib.Tsqlite3)(pointer(c.db)).FpPreUpdate))
+	columns := (*lib.TTable)(pointer(update.FpTab)).FaCol
+	column := (*lib.TColumn)(unsafe.Add(pointer(columns), uintptr(i)*unsafe.Sizeof(lib.TColumn{})))
+	return int(column.Faffinity) == lib.SQLITE_AFF_REAL
 }
 
 // New returns column i after an update or insert, as Old does.

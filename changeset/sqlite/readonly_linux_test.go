@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -17,24 +18,21 @@ func TestOpenReadOnlyFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Geteuid() == 0 {
+		for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		syscall.Setfsuid(65534)
 		defer syscall.Setfsuid(0)
-		// The directories above belong to root alone.
-		c, err := Open(Config{Path: path})
-		if err == nil {
-			defer c.Close()
-		}
-		if !errors.Is(err, ErrReadOnly) && !errors.Is(err, ErrCantOpen) {
-			t.Error(err)
-		}
-		if err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("the error does not name the path: %v", err)
-		}
-		return
 	}
-	if _, err := Open(Config{Path: path}); !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), path) {
+	c, err := Open(Config{Path: path})
+	if err == nil {
+		c.Close()
+	}
+	if !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), path) {
 		t.Error(err)
 	}
 }

@@ -40,7 +40,7 @@ func TestValuesRoundTrip(t *testing.T) {
 		{"1 MiB blob", changeset.BlobValue(big), changeset.BlobValue(big), "blob"},
 		{"1 MiB text", changeset.TextValue(string(big)), changeset.TextValue(string(big)), "text"},
 	} {
-		c := openMemory(t, "CREATE TABLE t(a ANY)")
+		c := openMemory(t, "CREATE TABLE t(a)")
 		if err := c.Each("INSERT INTO t VALUES(?)", []Value{tt.in}, nil); err != nil {
 			t.Fatalf("%s: %v", tt.desc, err)
 		}

@@ -49,12 +49,12 @@ func (w *writer) runBatch(first *applyJob) {
 		}
 	}
 	err := w.applyAll(items)
+	w.releaseWaiting()
 	for _, job := range jobs {
 		if job.done != nil {
 			job.done <- err
 		}
 	}
-	w.releaseWaiting()
 }
 
 // releaseWaiting applies whoever need not wait any more, until nobody is left

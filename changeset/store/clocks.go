@@ -145,14 +145,15 @@ func clockTableSQL(t *table) string {
 }
 
 // tableStatements is the SQL that replication runs on one table. Key values are
-// bound first.
+// bound first. Row statements say OR ABORT, which overrides ON CONFLICT clauses
+// of the schema; OR REPLACE would put a DEFAULT in the place of a NULL.
 type tableStatements struct {
-	table                            *table
-	readClock, newClock, putClock    string
-	replaceRow, deleteRow, selectRow string
-	updates                          map[string]string // by the encoded column set
-	defaults                         []sqlite.Value    // apply default of each data column
-	byName                           map[string]int    // folded name of each data column to its ordinal
+	table                           *table
+	readClock, newClock, putClock   string
+	createRow, deleteRow, selectRow string
+	updates                         map[string]string // by the encoded column set
+	defaults                        []sqlite.Value    // apply default of each data column
+	byName                          map[string]int    // folded name of each data column to its ordinal
 }
 
 func newTableStatements(t *table) *tableStatements {
@@ -163,26 +164,33 @@ func newTableStatements(t *table) *tableStatements {
 	s.newClock = "INSERT INTO " + clock + " VALUES(" + marks + ", ?) ON CONFLICT DO NOTHING"
 	s.putClock = "INSERT OR REPLACE INTO " + clock + " VALUES(" + marks + ", ?)"
 
-	var names, keyWhere []string
+	var names, keys, keyWhere, set, selected []string
 	for n, i := range t.key {
-		names = append(names, quoteIdent(t.columns[i].name))
-		keyWhere = append(keyWhere, fmt.Sprintf("%s = ?%d", names[n], n+1))
+		keys = append(keys, quoteIdent(t.columns[i].name))
+		keyWhere = append(keyWhere, fmt.Sprintf("%s = ?%d", keys[n], n+1))
 	}
-	row := quoteIdent(t.name)
-	s.deleteRow = "DELETE FROM " + row + " WHERE " + strings.Join(keyWhere, " AND ")
-	selected := []string{}
 	for d, i := range t.data {
 		c := &t.columns[i]
-		names = append(names, quoteIdent(c.name))
-		selected = append(selected, quoteIdent(c.name))
+		name := quoteIdent(c.name)
+		names = append(names, name)
+		selected = append(selected, name)
+		set = append(set, name+" = excluded."+name)
 		s.defaults = append(s.defaults, c.applyDefault)
 		s.byName[foldName(c.name)] = d
 	}
 	if len(selected) == 0 {
 		selected = []string{"1"}
 	}
-	s.replaceRow = "INSERT OR REPLACE INTO " + row + "(" + strings.Join(names, ", ") + ") VALUES(?" + strings.Repeat(", ?", len(names)-1) + ")"
+	row := quoteIdent(t.name)
+	s.deleteRow = "DELETE FROM " + row + " WHERE " + strings.Join(keyWhere, " AND ")
 	s.selectRow = "SELECT " + strings.Join(selected, ", ") + " FROM " + row + " WHERE " + strings.Join(keyWhere, " AND ")
+	s.createRow = "INSERT OR ABORT INTO " + row + "(" + strings.Join(append(keys, names...), ", ") + ") VALUES(?" + strings.Repeat(", ?", len(keys)+len(names)-1) +
+		") ON CONFLICT(" + strings.Join(keys, ", ") + ") DO "
+	if len(set) == 0 {
+		s.createRow += "NOTHING"
+	} else {
+		s.createRow += "UPDATE SET " + strings.Join(set, ", ")
+	}
 	return s
 }
 
@@ -212,7 +220,7 @@ func (s *tableStatements) update(columns changeset.ColumnSet) string {
 	for d := range columns.All {
 		set = append(set, fmt.Sprintf("%s = ?%d", quoteIdent(s.table.columns[s.table.data[d]].name), len(where)+len(set)+1))
 	}
-	sql := "UPDATE " + quoteIdent(s.table.name) + " SET " + strings.Join(set, ", ") + " WHERE " + strings.Join(where, " AND ")
+	sql := "UPDATE OR ABORT " + quoteIdent(s.table.name) + " SET " + strings.Join(set, ", ") + " WHERE " + strings.Join(where, " AND ")
 	s.updates[string(key)] = sql
 	return sql
 }

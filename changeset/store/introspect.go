@@ -378,22 +378,45 @@ func (r *introspector) evaluateDefaults(t *table) error {
 	if len(which) == 0 {
 		return nil
 	}
-	script := "CREATE TABLE __patina_defaults(" + strings.Join(definitions, ", ") + "); INSERT INTO __patina_defaults DEFAULT VALUES"
-	if err := r.private.Exec(script); err != nil {
-		return err
-	}
-	s, _, err := r.private.Prepare("SELECT * FROM __patina_defaults")
+	fresh, err := r.defaultsOf("CREATE TABLE __patina_defaults(" + strings.Join(definitions, ", ") + "); INSERT INTO __patina_defaults DEFAULT VALUES")
 	if err != nil {
 		return err
 	}
-	defer s.Finalize()
-	if _, err := s.Step(); err != nil {
+	added, err := r.defaultsOf("CREATE TABLE __patina_defaults(id INTEGER); INSERT INTO __patina_defaults VALUES(1);" +
+		"ALTER TABLE __patina_defaults ADD COLUMN " + strings.Join(definitions, "; ALTER TABLE __patina_defaults ADD COLUMN "))
+	if err != nil {
 		return err
 	}
+	added = added[1:]
 	for k, i := range which {
-		if v := s.Column(k); v.Kind() != changeset.Null {
-			t.columns[i].applyDefault = v
+		t.columns[i].ambiguousDefault = !fresh[k].Equal(added[k])
+		if fresh[k].Kind() != changeset.Null {
+			t.columns[i].applyDefault = fresh[k]
 		}
 	}
 	return nil
+}
+
+// defaultsOf makes __patina_defaults with one row, reads it and drops it.
+func (r *introspector) defaultsOf(script string) (row []changeset.Value, err error) {
+	if err := r.private.Exec(script); err != nil {
+		return nil, err
+	}
+	s, _, err := r.private.Prepare("SELECT * FROM __patina_defaults")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		s.Finalize()
+		if drop := r.private.Exec("DROP TABLE __patina_defaults"); err == nil {
+			err = drop
+		}
+	}()
+	if _, err := s.Step(); err != nil {
+		return nil, err
+	}
+	for i := range s.ColumnCount() {
+		row = append(row, s.Column(i))
+	}
+	return row, nil
 }

@@ -35,6 +35,9 @@ func checkTable(t *table) *SchemaError {
 		if reason := checkGenerated(t, c); reason != "" {
 			return deny(c.name, "%s", reason)
 		}
+		if c.ambiguousDefault {
+			return deny(c.name, "SQLite reads the default %s in two ways, for new rows and for rows that are there when the column is added; write it in quotes, as %s", c.dflt, c.applyDefault)
+		}
 		if t.strict && c.data >= 0 && !fitsStrict(c) {
 			return deny(c.name, "the default %s does not fit the type %s of a STRICT table", c.dflt, c.decl)
 		}

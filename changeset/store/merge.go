@@ -101,7 +101,7 @@ func (m *rowMerge) create(key []sqlite.Value, columns changeset.ColumnSet) error
 		}
 		m.more = append(m.more, v)
 	}
-	return m.run(m.sql.replaceRow, key, m.more)
+	return m.run(m.sql.createRow, key, m.more)
 }
 
 // update sets columns. A row that is not there (an outside writer removed it) is

@@ -84,6 +84,10 @@ type column struct {
 	// hasDefault: there is a DEFAULT of any kind. literalDefault: it is a
 	// constant (also NULL), which SQLite evaluates alike everywhere.
 	hasDefault, literalDefault bool
+	// ambiguousDefault: SQLite gives new rows another value than the rows that
+	// were there when the column was added ('1.5' and '1.50' for TEXT DEFAULT
+	// 1.50).
+	ambiguousDefault bool
 	// applyDefault is the value of an uncovered cell (DESIGN section 2, rule 3),
 	// with the column's affinity; NULL for key and generated columns.
 	applyDefault changeset.Value
