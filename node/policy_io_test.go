@@ -14,7 +14,10 @@ import (
 // acknowledged writes (DESIGN section 3): none of these may be led to one of
 // those three.
 var fileOpeners = map[string]string{
-	"node.readBounded": "the configuration and, after loadSchema compared inodes, schema files",
+	"changeset/store.machineIdentity": "/etc/machine-id",
+	"changeset/store.readSidecar":     "the identity file beside the database",
+	"changeset/store.writeSidecar":    "the identity file beside the database, replaced by rename",
+	"node.readBounded":                "the configuration and, after readSchemaFile compared inodes, schema files",
 }
 
 // nodePackages are the trees linked into a node.
@@ -55,7 +58,21 @@ func checkFileOpeners(t *policyTree) (found []policyFinding) {
 
 // goroutineOwners lists the functions that start goroutines, with who waits for
 // them to end.
-var goroutineOwners = map[string]string{}
+var goroutineOwners = map[string]string{
+	"api.Server.Run":                    "Run waits for Serve to return",
+	"changeset/sqlite.Conn.InterruptOn": "stop waits for the interrupt that began",
+	"changeset/store.Store.Run":         "Run waits for the WAL's keeper",
+	"examples/packages.load":            "load waits for its writers",
+	"sync/broadcast.Loop.Run":           "Run waits for one sender per peer",
+	"sync/members.Members.Run":          "Run waits for the pump and the seeker",
+	"sync/members.dialer.call":          "at most dialGoroutines; close waits for them",
+	"transport.Transport.Run":           "Run waits for the notifier",
+	"transport.Transport.attach":        "attach waits for the link's two",
+	"transport.Transport.shareDial":     "Run waits, in shut; at most maxDials",
+	"transport.Transport.spawn":         "Run waits, in shut",
+	"transport.link.accept":             "accept waits for its handlers; at most workers",
+	"transport.link.serve":              "serve waits for the three classes",
+}
 
 // checkGoroutines finds go statements, the Go method of groups, and timers that
 // run a function on a goroutine of their own.
