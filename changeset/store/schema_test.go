@@ -12,7 +12,7 @@ import (
 // schemaDB opens a database file and makes what sql says.
 func schemaDB(t testing.TB, sql string) *sqlite.Conn {
 	t.Helper()
-	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(t.TempDir(), "s.db"), Create: true})
+	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(t.TempDir(), "s.db"), Create: true, Synchronous: "OFF"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -316,7 +316,13 @@ func (x *index) equal(y *index) bool {
 	if !x.partial && !hasExpression {
 		return true
 	}
-	return normalTokens(indexTerms(x.sql)) == normalTokens(indexTerms(y.sql))
+	return normalTerms(x.sql) == normalTerms(y.sql)
+}
+
+// normalTerms makes the terms of a CREATE INDEX comparable. ASC says nothing.
+func normalTerms(sql string) string {
+	ts := indexTerms(sql)
+	return normalTokens(slices.DeleteFunc(slices.Clone(ts), func(t token) bool { return t.is("asc") }))
 }
 
 // absent lists what current has and desired does not.
