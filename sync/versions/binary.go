@@ -14,11 +14,11 @@ const formatVersion = 1
 // Limits of an encoded vector. Every node must accept what is within them.
 const (
 	// MaxActors is the largest number of actors.
-	MaxActors = 1 << 17
+	MaxActors = 1 << 16
 	// MaxRanges is the largest number of ranges in one set.
 	MaxRanges = 1 << 20
 	// MaxVectorSize is the largest encoded vector in bytes.
-	MaxVectorSize = 16 << 20
+	MaxVectorSize = 4 << 20
 )
 
 // Smallest encodings, by which a claimed number is checked before it is believed.

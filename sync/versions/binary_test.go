@@ -132,7 +132,7 @@ func TestDecodeVectorRefuses(t *testing.T) {
 		{"versions that overflow", "0101" + one(1, "01ffffffffffffffff7fffffffffffffffff7f00"), changeset.ErrCorrupt},
 		{"a number of more than 63 bits", "0101" + one(1, "01ffffffffffffffffff0100"), changeset.ErrCorrupt},
 		{"more actors than fit", "010a" + one(1, "01000000"), changeset.ErrTruncated},
-		{"more actors than allowed", "01818008", changeset.ErrTooLarge},
+		{"more actors than allowed", "01818004", changeset.ErrTooLarge},
 		{"more ranges than allowed", "0101" + one(1, "81804000"), changeset.ErrTooLarge},
 	} {
 		t.Run(test.desc, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestAppendBinaryRefusesWhatNobodyWouldAccept(t *testing.T) {
 func TestDecodingAllocatesNoMoreThanTheInputIsWorth(t *testing.T) {
 	id := actor(1)
 	claims := [][]byte{
-		append([]byte{1, 0xff, 0xff, 0x07}, make([]byte, 1000)...),                                         // 131,071 actors
+		append([]byte{1, 0xff, 0xff, 0x03}, make([]byte, 1000)...),                                         // 65,535 actors
 		append(append([]byte{1, 1}, id[:]...), append([]byte{0xff, 0xff, 0x3f}, make([]byte, 1000)...)...), // 1,048,575 ranges
 	}
 	for i, b := range claims {

@@ -38,7 +38,9 @@
 // In the usual case (one applied range from version 1, nothing parked) an actor
 // costs 51 bytes and the length of its highest version as uvarint. The digest
 // hashes the same bytes without actors whose applied set is empty, without the
-// number of actors and with every parked set left out.
+// number of actors and with every parked set left out. The full digest hashes
+// all actors and both sets, without the number of actors and with a zero head
+// where there is none.
 //
 // A reader raises four different errors, those of package changeset: truncated,
 // corrupt, too large, unsupported. It allocates at most a small multiple of its

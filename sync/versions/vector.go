@@ -46,7 +46,6 @@ func NewVector() *Vector { return &Vector{} }
 
 // search returns the index of actor, or where it would be.
 func (v *Vector) search(actor changeset.ActorID) (i int, found bool) {
-	// A closure over compare by index: the actor array stays off the heap.
 	i = sort.Search(len(v.items), func(i int) bool { return v.items[i].actor.Compare(actor) >= 0 })
 	return i, i < len(v.items) && v.items[i].actor == actor
 }
@@ -126,22 +125,33 @@ func (v *Vector) Digest() [32]byte {
 	if d := v.digest.Load(); d != nil {
 		return *d
 	}
+	d := v.hash(false)
+	v.digest.Store(&d)
+	return d
+}
+
+// FullDigest is a digest that covers parked versions too: of two vectors with
+// equal full digests neither has anything that the other is missing.
+func (v *Vector) FullDigest() [32]byte { return v.hash(true) }
+
+func (v *Vector) hash(parked bool) (d [32]byte) {
 	h := blake3.New()
 	b := []byte{formatVersion}
 	for i := range v.items {
 		e := v.items[i].entry
-		if e.Applied.IsEmpty() {
+		if e.Applied.IsEmpty() && !parked {
 			continue
 		}
 		b = append(b, v.items[i].actor[:]...)
 		b = e.Applied.AppendBinary(b)
+		if parked {
+			b = e.Parked.AppendBinary(b)
+		}
 		b = append(b, e.Head[:]...)
 		h.Write(b)
 		b = b[:0]
 	}
 	h.Write(b)
-	var d [32]byte
 	h.Sum(d[:0])
-	v.digest.Store(&d)
 	return d
 }

@@ -113,37 +113,37 @@ func TestDigestIsEqualExactlyForEqualAppliedVersions(t *testing.T) {
 		return v
 	}
 	for _, test := range []struct {
-		desc  string
-		equal bool
-		make  func(v *Vector)
+		desc        string
+		equal, full bool
+		make        func(v *Vector)
 	}{
-		{"nothing done", true, func(*Vector) {}},
-		{"put again in another order", true, func(v *Vector) {
+		{"nothing done", true, true, func(*Vector) {}},
+		{"put again in another order", true, true, func(v *Vector) {
 			e := v.Entry(actor(1))
 			v.Put(actor(1), Entry{})
 			v.Put(actor(1), e)
 		}},
-		{"an actor with nothing but parked versions", true, func(v *Vector) {
+		{"an actor with nothing but parked versions", true, false, func(v *Vector) {
 			v.Put(actor(0), Entry{Parked: SetOf(Range{1, 3}), Head: head(4)})
 		}},
-		{"a parked version beside applied ones", true, func(v *Vector) {
+		{"a parked version beside applied ones", true, false, func(v *Vector) {
 			e := v.Entry(actor(1))
 			e.Parked.Add(Range{11, 11})
 			v.Put(actor(1), e)
 		}},
-		{"an actor less", false, func(v *Vector) { v.Put(actor(2), Entry{}) }},
-		{"an actor more", false, func(v *Vector) { v.Put(actor(3), Entry{Applied: SetOf(Range{1, 1})}) }},
-		{"another actor", false, func(v *Vector) {
+		{"an actor less", false, false, func(v *Vector) { v.Put(actor(2), Entry{}) }},
+		{"an actor more", false, false, func(v *Vector) { v.Put(actor(3), Entry{Applied: SetOf(Range{1, 1})}) }},
+		{"another actor", false, false, func(v *Vector) {
 			e := v.Entry(actor(2))
 			v.Put(actor(2), Entry{})
 			v.Put(actor(3), e)
 		}},
-		{"another head", false, func(v *Vector) {
+		{"another head", false, false, func(v *Vector) {
 			e := v.Entry(actor(1))
 			e.Head = head(9)
 			v.Put(actor(1), e)
 		}},
-		{"a hole filled", false, func(v *Vector) {
+		{"a hole filled", false, false, func(v *Vector) {
 			e := v.Entry(actor(1))
 			e.Applied.Add(Range{5, 5})
 			v.Put(actor(1), e)
@@ -155,6 +155,9 @@ func TestDigestIsEqualExactlyForEqualAppliedVersions(t *testing.T) {
 			test.make(v)
 			if got := v.Digest() == w.Digest(); got != test.equal {
 				t.Errorf("digests equal: %t, want %t", got, test.equal)
+			}
+			if got := v.FullDigest() == w.FullDigest(); got != test.full {
+				t.Errorf("full digests equal: %t, want %t", got, test.full)
 			}
 			if w.Digest() != before {
 				t.Error("the digest of an untouched vector changed")
