@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/patinadb/patina/api/client"
+	"github.com/patinadb/patina/changeset"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "status",
+		Usage:  "show a node's state",
+		Flags:  []cli.Flag{apiFlag(), jsonFlag("print it as JSON")},
+		Action: runStatus,
+	}
+}
+
+func runStatus(c *cli.Context) error {
+	s, err := askStatus(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, s)
+	}
+	return printStatus(c, &s)
+}
+
+func askStatus(c *cli.Context) (s client.Status, err error) {
+	node, err := connect(c)
+	if err != nil {
+		return s, err
+	}
+	defer node.Close()
+	if c.NArg() > 0 {
+		return s, fmt.Errorf("%s takes no arguments", c.Command.Name)
+	}
+	return node.Status(c.Context)
+}
+
+func printStatus(c *cli.Context, s *client.Status) error {
+	ready := "yes"
+	if !s.Ready {
+		ready = "no: " + s.NotReady
+	}
+	uptime := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
+	_, err := fmt.Fprintf(c.App.Writer,
+		"actor    %v\ncluster  %s\nversion  %s\nuptime   %v\nready    %s\nvector   %v\nschema   %v\n",
+		s.Actor, printable(s.Cluster), printable(s.Version), uptime, printable(ready), s.VectorDigest, s.SchemaDigest)
+	if err != nil {
+		return err
+	}
+	if err := printMembers(c, s, "\n"); err != nil {
+		return err
+	}
+	heads := newGrid(c.App.Writer, "HEADS OF", "VERSION").after("\n")
+	for _, a := range slices.SortedFunc(maps.Keys(s.Heads), changeset.ActorID.Compare) {
+		if err := heads.add(a.String(), fmt.Sprint(s.Heads[a])); err != nil {
+			return err
+		}
+	}
+	queues := newGrid(c.App.Writer, "QUEUE", "DEPTH", "CAPACITY", "DROPPED").after("\n")
+	for _, q := range s.Queues {
+		if err := queues.add(q.Name, fmt.Sprint(q.Depth), fmt.Sprint(q.Capacity), fmt.Sprint(q.Dropped)); err != nil {
+			return err
+		}
+	}
+	parked := newGrid(c.App.Writer, "PARKED OF", "VERSION", "REASON").after("\n")
+	for _, p := range s.Parked {
+		if err := parked.add(p.Actor.String(), fmt.Sprint(p.Version), printable(p.Reason)); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny())
+}
+
+func printJSON(c *cli.Context, v any) error {
+	e := json.NewEncoder(c.App.Writer)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
