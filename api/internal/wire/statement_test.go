@@ -50,7 +50,7 @@ func TestStatementForms(t *testing.T) {
 		{"verbose both", `{"query":"s","params":[0],"named_params":{"a":1}}`, `s integer:0 a=integer:1`},
 		{"booleans", `["s", [true, false]]`, `s integer:1 integer:0`},
 		{"integers", `["s", [0, -0, 9223372036854775807, -9223372036854775808]]`, `s integer:0 integer:0 integer:9223372036854775807 integer:-9223372036854775808`},
-		{"reals", `["s", [1.0, 1e3, 9223372036854775808, -1.5E-2]]`, `s real:1 real:1000 real:9.223372036854775808e+18 real:-0.015`},
+		{"reals", `["s", [1.0, 1e3, 9223372036854775808, -1.5E-2]]`, `s real:1.0 real:1000.0 real:9.223372036854776e+18 real:-0.015`},
 		{"strings stay text", `["s", ["x'41'", "1", ""]]`, `s text:'x''41''' text:'1' text:''`},
 		{"NUL in text", `["s", ["a\u0000b"]]`, "s text:'a\x00b'"},
 		{"object is its text as sent", `["s", [{"k": [1, "}"]}]]`, `s text:'{"k": [1, "}"]}'`},
@@ -60,7 +60,7 @@ func TestStatementForms(t *testing.T) {
 			t.Errorf("%s: %v", tt.desc, err)
 			continue
 		}
-		if got := show(st); got != strings.ReplaceAll(tt.want, "9.223372036854775808e+18", "9.223372036854776e+18") {
+		if got := show(st); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.desc, got, tt.want)
 		}
 	}
