@@ -1,0 +1,18 @@
+// Package broadcast pushes changesets to peers as soon as they are durable
+// here (DESIGN section 6, "Broadcast").
+//
+// A changeset that was made here goes at once to the peers that Machine
+// chooses for it: to all of them while the cluster has at most seven members,
+// else to six. Whoever receives it hands it to its store and, before it is
+// applied, sends the same bytes on to the six it chooses itself, never back to
+// the sender or to the origin. A bounded memory of what was seen lately makes
+// every node deliver and forward each changeset once.
+//
+// Broadcast is fast, not reliable: a full queue, a failed send or a restart
+// loses changesets without a trace beyond a counter. Anti-entropy brings what
+// was lost. So nothing here retries, and nothing here waits for a slow peer.
+//
+// Machine is the protocol, without I/O, clock or goroutine. Loop owns one
+// Machine and gives it a network. Changesets of every size take the same path;
+// one that is larger than a batch travels alone in its batch.
+package broadcast

@@ -1,0 +1,240 @@
+package broadcast
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+)
+
+// testActor returns the actor that traces call by a letter: 'A' and so on.
+func testActor(letter byte) (a changeset.ActorID) { a[0], a[15] = letter, letter; return a }
+
+// testItem returns an item of a size; version and hash go together unless told.
+func testItem(letter byte, version, size int) Item {
+	it := Item{Packed: make([]byte, size)}
+	it.Actor, it.Version = testActor(letter), changeset.Version(version)
+	it.Hash[0], it.Hash[1] = byte(version), byte(version>>8)
+	return it
+}
+
+func sends(effects []Effect) (out []Send) {
+	for _, e := range effects {
+		if s, ok := e.(Send); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func machineWith(peers int, rtt func(i int) time.Duration) *Machine {
+	m := NewMachine(testActor('Z'), 1)
+	for i := range peers {
+		m.Handle(PeerUp{testActor(byte('a' + i)), rtt(i)})
+	}
+	return m
+}
+
+func near(int) time.Duration { return time.Millisecond }
+
+func TestChoiceFillsTheBuckets(t *testing.T) {
+	for _, tc := range []struct {
+		desc           string
+		near, mid, far int
+		want           [3]int
+	}{
+		{"up to six peers get everything", 1, 1, 4, [3]int{1, 1, 4}},
+		{"three near, two mid, one far", 10, 10, 10, [3]int{3, 2, 1}},
+		{"only near", 10, 0, 0, [3]int{6, 0, 0}},
+		{"only far", 0, 0, 10, [3]int{0, 0, 6}},
+		{"mid is short, one place goes to others", 10, 1, 0, [3]int{5, 1, 0}},
+		{"no far, one place goes to near or mid", 3, 5, 0, [3]int{3, 3, 0}},
+	} {
+		m := machineWith(tc.near+tc.mid+tc.far, func(i int) time.Duration {
+			switch {
+			case i < tc.near:
+				return nearRTT - 1
+			case i < tc.near+tc.mid:
+				return midRTT - 1
+			}
+			return midRTT
+		})
+		for version := 1; version < 200; version++ {
+			var got [3]int
+			for _, p := range m.choose(changeset.ID{Actor: m.self, Version: changeset.Version(version)}, m.self) {
+				got[bucket(p.rtt)]++
+			}
+			if got != tc.want {
+				t.Fatalf("%s: %v, want %v", tc.desc, got, tc.want)
+			}
+		}
+	}
+}
+
+func TestChoiceIsStableAndSpread(t *testing.T) {
+	m, other := machineWith(20, near), machineWith(20, near)
+	reseeded := machineWith(20, near)
+	reseeded.seed = 2
+	count := map[changeset.ActorID]int{}
+	differs := 0
+	for version := 1; version <= 1000; version++ {
+		id := changeset.ID{Actor: m.self, Version: changeset.Version(version)}
+		a, b, c := actors(m.choose(id, m.self)), actors(other.choose(id, m.self)), actors(reseeded.choose(id, m.self))
+		if len(a) != eagerPeers || !slices.Equal(a, b) {
+			t.Fatalf("version %d: %v and %v", version, a, b)
+		}
+		if !slices.Equal(a, c) {
+			differs++
+		}
+		for _, p := range a {
+			count[p]++
+		}
+	}
+	if differs < 900 {
+		t.Errorf("another seed chose otherwise %d times of 1000", differs)
+	}
+	for a, n := range count {
+		if n < 200 || n > 400 { // 300 on average
+			t.Errorf("%c was chosen %d times of 1000", a[0], n)
+		}
+	}
+}
+
+func actors(peers []*peer) (out []changeset.ActorID) {
+	for _, p := range peers {
+		out = append(out, p.actor)
+	}
+	return out
+}
+
+func TestChoiceLeavesOutSenderAndOrigin(t *testing.T) {
+	for _, peers := range []int{1, 2, 6, 7, 8, 20} {
+		m := machineWith(peers, near)
+		for version := 1; version < 100; version++ {
+			id := changeset.ID{Actor: testActor('a'), Version: changeset.Version(version)}
+			from := testActor(byte('a' + version%peers))
+			chosen := m.choose(id, from)
+			want := min(eagerPeers, peers-1)
+			if from != id.Actor {
+				want = min(eagerPeers, peers-2)
+			}
+			if len(chosen) != want {
+				t.Fatalf("%d peers: %d chosen, want %d", peers, len(chosen), want)
+			}
+			for _, p := range chosen {
+				if p.actor == from || p.actor == id.Actor {
+					t.Fatalf("%d peers: sender or origin chosen", peers)
+				}
+			}
+		}
+	}
+}
+
+func TestRingReachesEverybody(t *testing.T) {
+	const nodes = 30
+	id := changeset.ID{Actor: testActor('a'), Version: 7}
+	var all []*Machine
+	for i := range nodes {
+		m := NewMachine(testActor(byte('a'+i)), uint64(i+1))
+		for j := range nodes {
+			m.Handle(PeerUp{Peer: testActor(byte('a' + j))})
+		}
+		all = append(all, m)
+	}
+	at, steps := 0, 0
+	for seen := map[int]bool{}; !seen[at]; steps++ {
+		seen[at] = true
+		at = int(all[at].successor(id).actor[0] - 'a')
+	}
+	if at != 0 || steps != nodes {
+		t.Errorf("the ring has %d nodes", steps)
+	}
+	m := all[5]
+	next := m.successor(id)
+	if next.actor != id.Actor && !slices.Contains(m.choose(id, m.self), next) {
+		t.Error("the successor is not chosen")
+	}
+}
+
+func TestQueueDropsItsOldestOnly(t *testing.T) {
+	m := machineWith(2, near)
+	slow, fast := testActor('a'), testActor('b')
+	const total = QueueItems + 11
+	for version := 1; version <= total; version++ {
+		for _, s := range sends(m.Handle(Local{testItem('Z', version, 10)})) {
+			if s.To == fast {
+				m.Handle(Sent{fast})
+			}
+		}
+	}
+	// One is in flight to the slow peer, 1024 wait, ten were lost.
+	q := m.Queues()
+	if q[0].Depth != QueueItems || q[0].Dropped != 10 || q[1].Depth != 0 || q[1].Dropped != 0 {
+		t.Fatalf("%+v", q)
+	}
+	next := sends(m.Handle(Sent{slow}))[0].Items
+	if next[0].Version != 12 || next[len(next)-1].Version != total {
+		t.Errorf("after the first comes %d to %d", next[0].Version, next[len(next)-1].Version)
+	}
+	if c := m.Counters(); c.Dropped != 10 || c.Sent != total+1 || c.Queued != 2*total {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	m := machineWith(1, near)
+	m.Handle(Local{testItem('Z', 1, 1)})
+	for version := 2; version <= 6; version++ {
+		m.Handle(Local{testItem('Z', version, QueueBytes/4)})
+	}
+	if q := m.Queues()[0]; q.Depth != 4 || q.Bytes != QueueBytes || q.Dropped != 1 {
+		t.Errorf("%+v", q)
+	}
+	m.Handle(Local{testItem('Z', 7, 2*QueueBytes)})
+	if q := m.Queues()[0]; q.Depth != 1 || q.Bytes != 2*QueueBytes || q.Dropped != 5 {
+		t.Errorf("with an item larger than the queue: %+v", q)
+	}
+	if s := sends(m.Handle(Sent{testActor('a')})); len(s) != 1 || len(s[0].Items) != 1 {
+		t.Errorf("it does not travel: %v", s)
+	}
+}
+
+func TestBatchesAreBounded(t *testing.T) {
+	m := machineWith(1, near)
+	m.Handle(Local{testItem('Z', 1, 1)})
+	for version, size := range []int{BatchBytes / 2, BatchBytes / 2, 1, BatchBytes + 1, 1, 1} {
+		m.Handle(Local{testItem('Z', version+2, size)})
+	}
+	got := ""
+	for {
+		s := sends(m.Handle(Sent{testActor('a')}))
+		if len(s) == 0 {
+			break
+		}
+		got += fmt.Sprint(len(s[0].Items), " ")
+	}
+	if got != "2 1 1 2 " {
+		t.Errorf("batches of %s", got)
+	}
+}
+
+func TestSeenSetForgetsTheOldest(t *testing.T) {
+	s := newSeenSet(3)
+	id := func(v int) changeset.ID { return changeset.ID{Version: changeset.Version(v)} }
+	for v := 1; v <= 3; v++ {
+		if !s.add(id(v), changeset.Hash{}) || s.add(id(v), changeset.Hash{}) {
+			t.Errorf("%d", v)
+		}
+	}
+	if !s.add(id(3), changeset.Hash{1}) {
+		t.Error("another hash of the same version is not new")
+	}
+	if !s.add(id(1), changeset.Hash{}) {
+		t.Error("the oldest was not forgotten")
+	}
+	if s.add(id(3), changeset.Hash{}) || len(s.keys) != 3 {
+		t.Errorf("a younger one was forgotten, or %d are kept", len(s.keys))
+	}
+}
