@@ -128,7 +128,6 @@ func (c *Conn) prepare(sql string, flags uint32) (*Stmt, string, error) {
 		return nil, tail, nil
 	}
 	s := &Stmt{c: c, p: p, mode: c.mode, access: access, text: sql[:end]}
-	s.columns = int(lib.Xsqlite3_column_count(c.tls, p))
 	s.buffers = make([]buffer, lib.Xsqlite3_bind_parameter_count(c.tls, p))
 	c.live[s] = struct{}{}
 	return s, tail, nil

@@ -14,7 +14,6 @@ type Stmt struct {
 	mode    Mode    // under which it was prepared, and is stepped
 	access  *Access
 	text    string
-	columns int
 	buffers []buffer // text and blobs of the parameters
 
 	active bool  // stands on a row: stepped and not reset
@@ -77,7 +76,7 @@ func (s *Stmt) Finalize() {
 	s.c.cache.remove(s)
 	delete(s.c.live, s)
 	lib.Xsqlite3_finalize(s.c.tls, s.p)
-	s.p, s.columns, s.active = 0, 0, false
+	s.p, s.active = 0, false
 	for i := range s.buffers {
 		s.buffers[i].free(s.c.tls)
 	}
@@ -85,11 +84,11 @@ func (s *Stmt) Finalize() {
 }
 
 // ColumnCount returns the number of result columns, 0 if the statement returns
-// no rows.
-func (s *Stmt) ColumnCount() int { return s.columns }
+// no rows. Like the names it can change with the first Step, if the schema has
+// changed since the statement was prepared and it selects *.
+func (s *Stmt) ColumnCount() int { return int(lib.Xsqlite3_column_count(s.c.tls, s.p)) }
 
-// ColumnName returns the name of a result column. It is read again each time:
-// a schema change can alter what a SELECT * returns.
+// ColumnName returns the name of a result column.
 func (s *Stmt) ColumnName(i int) string {
 	if s.p == 0 {
 		return ""
