@@ -105,7 +105,7 @@ func TestSchemaJourneysOfRandomSchemas(t *testing.T) {
 	seed := rand.Uint64()
 	g := schemaGenerator{rand.New(rand.NewPCG(seed, 1))}
 	planned := 0
-	for range 400 {
+	for range 150 {
 		have := g.file()
 		want := g.file()
 		if g.IntN(2) == 0 { // mostly the same: more gets as far as a plan
@@ -118,8 +118,8 @@ func TestSchemaJourneysOfRandomSchemas(t *testing.T) {
 			t.Fatalf("seed %d\nhave %s\nwant %s", seed, have, want)
 		}
 	}
-	if planned < 20 {
-		t.Errorf("only %d of 400 pairs were planned: the generator tests nothing", planned)
+	if planned < 10 {
+		t.Errorf("only %d of 150 pairs were planned: the generator tests nothing", planned)
 	}
-	t.Logf("%d of 400 pairs were planned", planned)
+	t.Logf("%d of 150 pairs were planned", planned)
 }

@@ -46,6 +46,7 @@ func TestSchemaPlans(t *testing.T) {
 			[]string{`ALTER TABLE "t" ADD COLUMN b BLOB NOT NULL DEFAULT x''`}, nil, []string{"t"}, nil},
 		{"what the files do not mention stays", base + "; CREATE TABLE u(id TEXT PRIMARY KEY); CREATE INDEX i ON t(a); ALTER TABLE t ADD COLUMN old TEXT REFERENCES u", base, nil, nil, nil,
 			[]string{"column t.old", "index i of table t", "table u"}},
+		{"a column with a CHECK that the files do not mention", strings.Replace(base, "a INT", "old INT CHECK (old > 0), a INT", 1), base, nil, nil, nil, []string{"column t.old"}},
 		{"CHECK that was there", base[:len(base)-1] + ", CHECK (a > 0))", base[:len(base)-1] + " CHECK (\"A\">0))", nil, nil, nil, nil},
 	} {
 		t.Run(tt.desc, func(t *testing.T) {
