@@ -81,6 +81,12 @@ func goldens() map[string]*Changeset {
 	wide.Changes = []Change{all,
 		{Key: []Value{TextValue("x"), RealValue(2)}, CausalLength: 1, Columns: Columns(69), Values: []Value{NullValue()}},
 		{Key: []Value{TextValue("w"), RealValue(2)}, CausalLength: 3, Columns: Columns(63, 64), Values: []Value{IntegerValue(1), TextValue("y")}}}
+	pairs := TableChanges{Name: "pairs", Generation: 1, Key: []string{"a", "b"}}
+	for _, a := range []int64{300, -1, 0, math.MinInt64} {
+		for _, b := range []Value{IntegerValue(-200), IntegerValue(2), BlobValue([]byte{9})} {
+			pairs.Changes = append(pairs.Changes, Change{Key: []Value{IntegerValue(a), b}, CausalLength: 2})
+		}
+	}
 	followed := testHeader(300)
 	followed.After = []ID{{ActorID{1}, 1}, {ActorID{0xa1, 15: 0x01}, 299}, {ActorID{0xff}, MaxVersion}}
 	bounds := testHeader(MaxVersion)
@@ -96,6 +102,7 @@ func goldens() map[string]*Changeset {
 		"nulls":         {Header: testHeader(3), Tables: one(insert(IntegerValue(1), NullValue()), insert(IntegerValue(2), NullValue()))},
 		"after":         {Header: followed, Tables: one(insert(TextValue("k"), RealValue(2.5)))},
 		"header-bounds": {Header: bounds, Tables: one(remove(TextValue("k"), MaxCausalLength))},
+		"key-pairs":     {Header: testHeader(4), Tables: []TableChanges{pairs}},
 		"wide":          {Header: testHeader(4), Tables: []TableChanges{wide}},
 		"tables": {Header: testHeader(5), Tables: []TableChanges{
 			{Name: "Beta", Generation: 1, Key: []string{"Id"}, Columns: []string{"zeta", "Alpha"}, Changes: []Change{

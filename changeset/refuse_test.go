@@ -83,7 +83,7 @@ func TestDecodeRefusesWhatSealDoesNotWrite(t *testing.T) {
 	long := strings.Repeat("n", MaxNameSize+1)
 	var names []string
 	for i := range MaxColumns {
-		names = append(names, fmt.Sprint(i))
+		names = append(names, fmt.Sprint("K", i))
 	}
 	for _, c := range []struct {
 		desc string
@@ -116,7 +116,7 @@ func TestDecodeRefusesWhatSealDoesNotWrite(t *testing.T) {
 		{"no key columns", tables(1).s("tt").u(1, 0, 0, 1, 2, 1).raw(kInt, 2).zeros(9), ErrCorrupt, "key"},
 		{"a column twice", tables(1).s("t").u(1, 1).s("k").u(1).s("k").u(1, 1).raw(1).u(1).raw(kInt, 2, kInt, 2), ErrCorrupt, "twice"},
 		{"a column twice but for case", tables(1).s("t").u(1, 2).s("Key", "kEY").u(0, 1, 2, 1).raw(kInt, 2, kInt, 2), ErrCorrupt, "twice"},
-		{"one of many columns twice", tables(1).s("t").u(1, 40).s(names[:39]...).s("7").u(0, 1, 2, 1).raw(kInt, 2), ErrCorrupt, "twice"},
+		{"one of many columns twice", tables(1).s("t").u(1, 40).s(names[:39]...).s("k7").u(0, 1, 2, 1).raw(kInt, 2), ErrCorrupt, "twice"},
 		{"too many columns", tables(1).s("t").u(1, 1).s("k").u(MaxColumns).s(names...).u(0).zeros(300), ErrTooLarge, "columns"},
 		{"a table without blocks", blocks(0).zeros(4), ErrCorrupt, "without changes"},
 		{"a table twice", tables(2).s("t").u(1, 1).s("k").u(0, 1, 2, 1).raw(kInt, 2).s("T").u(1, 1).s("k").u(0, 1, 2, 1).raw(kInt, 2), ErrCorrupt, "table is not above"},
@@ -199,4 +199,26 @@ func TestTooLargeInputsAreRefusedAtOnce(t *testing.T) {
 	if _, err := openAndDecode(w); !errors.Is(err, ErrTooLarge) {
 		t.Error(err)
 	}
+	// Each table below the limit, both together above.
+	const rows = MaxValues / 10
+	first := mustSeal(t, many(rows, func(i int) Value { return IntegerValue(int64(i)) }, Value{})).Data
+	first[len(testHeaderBytes(t))-1]++ // tables
+	second := func(rows byte) wire {
+		w := wire(bytes.Clone(first)).s("u").u(1, 1).s("k").u(0, 1, 2, uint64(rows)).raw(kInt)
+		for i := range rows {
+			w = w.raw(2 * i)
+		}
+		return w
+	}
+	if _, err := openAndDecode(second(MaxValues - 10*rows)); err != nil {
+		t.Error(err)
+	}
+	if _, err := openAndDecode(second(MaxValues - 10*rows + 1)); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+}
+
+// testHeaderBytes ends with the number of tables, 0.
+func testHeaderBytes(t *testing.T) []byte {
+	return mustSeal(t, &Changeset{Header: testHeader(2)}).Data
 }

@@ -239,6 +239,18 @@ func TestClientModesDeny(t *testing.T) {
 	want(t, query(t, c, "SELECT data FROM __patina_log"), "'SECRET'")
 }
 
+// What can be said at prepare is said there: a caller may have answered with
+// the columns by the time of the first step.
+func TestPragmaFunctionsAreDeniedAtPrepare(t *testing.T) {
+	c := openMemory(t)
+	c.SetMode(ModeRead)
+	for _, sql := range []string{"SELECT * FROM pragma_optimize", "SELECT 1 FROM Pragma_Wal_Autocheckpoint"} {
+		if _, _, err := c.Prepare(sql); !errors.Is(err, ErrAuth) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
 func TestDenialReasonByMode(t *testing.T) {
 	c := openMemory(t, secretSchema)
 	for _, tt := range []struct {

@@ -129,5 +129,15 @@ func TestInterruptNeverHitsTheNext(t *testing.T) {
 		}
 		<-done
 	}
+	// Here the interrupt is on its way when stop is called.
+	for range 200 {
+		ctx, cancel := context.WithCancel(context.Background())
+		stop := c.InterruptOn(ctx)
+		cancel()
+		stop()
+		if got := query(t, c, "SELECT sum(a) FROM t"); got != "6" {
+			t.Fatal(got)
+		}
+	}
 	t.Logf("%d of 1000 were interrupted", hits)
 }

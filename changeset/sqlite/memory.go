@@ -56,19 +56,18 @@ type buffer struct {
 // keep bounds what a parameter holds on to after ClearBindings, in bytes.
 const keep = 64 << 10
 
-// set copies v into the buffer, NUL-terminated, and returns its address.
+// set copies v into the buffer and returns its address, which is not null even
+// if v is empty: to SQLite that would be NULL.
 func (b *buffer) set(tls *libc.TLS, v []byte) (uintptr, error) {
-	if need := len(v) + 1; need > b.cap {
+	if len(v) > b.cap || b.cap == 0 {
 		b.free(tls)
-		n := max(64, need)
+		n := max(64, len(v))
 		if b.p = libc.Xmalloc(tls, types.Size_t(n)); b.p == 0 {
 			return 0, ErrNoMemory
 		}
 		b.cap = n
 	}
-	m := cbytes(b.p, b.cap)
-	copy(m, v)
-	m[len(v)] = 0
+	copy(cbytes(b.p, b.cap), v)
 	return b.p, nil
 }
 

@@ -105,8 +105,10 @@ func TestNothingLeaks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.BindBlob(1, make([]byte, 100<<10)); err != nil {
-				t.Fatal(err)
+			for _, n := range []int{10, 100 << 10, 200 << 10} {
+				if err := s.BindBlob(1, make([]byte, n)); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if _, err := s.Step(); err != nil {
 				t.Fatal(err)
