@@ -37,18 +37,24 @@ func TestValuesAreEqualByClassAndBytes(t *testing.T) {
 		{BlobValue([]byte("a"))},
 		{BlobValue([]byte{0})},
 	}
-	for i, a := range classes {
-		for j, b := range classes {
-			for _, v := range a {
-				for _, w := range b {
-					if v.Equal(w) != (i == j) {
-						t.Errorf("%v (%v) equal to %v (%v): %v", v, v.Kind(), w, w.Kind(), v.Equal(w))
-					}
-					x, y := AppendValue(nil, v), AppendValue(nil, w)
-					if bytes.Equal(x, y) != (i == j) {
-						t.Errorf("%v and %v: encoded %x and %x", v, w, x, y)
-					}
-				}
+	type member struct {
+		class int
+		v     Value
+	}
+	var all []member
+	for i, class := range classes {
+		for _, v := range class {
+			all = append(all, member{i, v})
+		}
+	}
+	for _, a := range all {
+		for _, b := range all {
+			same := a.class == b.class
+			if a.v.Equal(b.v) != same {
+				t.Errorf("%v (%v) equal to %v (%v): %v", a.v, a.v.Kind(), b.v, b.v.Kind(), !same)
+			}
+			if x, y := AppendValue(nil, a.v), AppendValue(nil, b.v); bytes.Equal(x, y) != same {
+				t.Errorf("%v and %v: encoded %x and %x", a.v, b.v, x, y)
 			}
 		}
 	}
