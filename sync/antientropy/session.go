@@ -361,6 +361,10 @@ func (m *Machine) busy(now time.Time, s *session) {
 
 // fail ends a session badly.
 func (m *Machine) fail(now time.Time, s *session, err error) {
+	if s.phase == refusing {
+		m.end(now, s, CodeBusy, ErrBusy) // its initiator has perhaps given it up
+		return
+	}
 	code := CodeInternal
 	var f *PeerFault
 	switch {
@@ -371,10 +375,8 @@ func (m *Machine) fail(now time.Time, s *session, err error) {
 		code = CodeIdle
 		m.stats.Idle++
 	}
-	if s.phase != refusing {
-		m.stats.Failed++
-		s.peer.faulted = f != nil
-		m.backOff(now, s.peer)
-	}
+	m.stats.Failed++
+	s.peer.faulted = f != nil
+	m.backOff(now, s.peer)
 	m.end(now, s, code, err)
 }
