@@ -77,6 +77,7 @@ func (w *writer) applyAll(items []incoming) error {
 	switch {
 	case err == nil:
 		if len(done) > 0 {
+			w.announceActor()
 			w.publish()
 			w.store.cfg.Committed(done)
 		}
@@ -169,16 +170,10 @@ func (w *writer) meetOwnVersions(items []incoming) error {
 	own := w.actors.self
 	head := w.vector.Entry(own).Applied.Last()
 	for _, in := range items {
-		if in.sealed.Actor != own || in.sealed.Version <= head {
-			continue
+		if in.sealed.Actor == own && in.sealed.Version > head {
+			w.log.Warn("a peer knows versions of ours that we do not: this database was rolled back", "actor", own, "version", in.sealed.Version)
+			return w.renewActor()
 		}
-		w.log.Warn("a peer knows versions of ours that we do not: this database was rolled back, it goes on under a new actor id",
-			"actor", own, "version", in.sealed.Version)
-		w.meta.actor, w.meta.forced, w.meta.mark = changeset.NewActorID(), 0, w.clock.Last()
-		t := *w.actors
-		t.self = w.meta.actor
-		w.actors = &t
-		return w.writeMeta()
 	}
 	return nil
 }

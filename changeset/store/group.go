@@ -193,7 +193,7 @@ type group struct {
 
 func (g *group) attempt(rs []*request, more func() *request) error {
 	w := g.writer
-	return w.transaction(func() error {
+	err := w.transaction(func() error {
 		if err := w.refreshSchema(); err != nil {
 			return err
 		}
@@ -203,7 +203,6 @@ func (g *group) attempt(rs []*request, more func() *request) error {
 			rs = rs[1:]
 			g.ran = append(g.ran, r)
 			if err := g.run(r); err != nil {
-				g.ran = append(g.ran, rs...)
 				return err
 			}
 			if len(rs) == 0 && more != nil {
@@ -214,6 +213,10 @@ func (g *group) attempt(rs []*request, more func() *request) error {
 		}
 		return g.finish()
 	})
+	if err != nil {
+		g.ran = append(g.ran, rs...) // taken, so they must be answered
+	}
+	return err
 }
 
 // run executes one request in its savepoint.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/hlc"
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
@@ -97,14 +99,66 @@ func (w *writer) settleIdentity() error {
 	if !w.meta.created {
 		if reason := w.copyReason(file); reason != "" {
 			old := w.meta.actor
-			w.meta.actor, w.meta.secret, w.meta.forced, w.meta.mark = changeset.NewActorID(), randomSecret(), 0, 0
+			w.newIdentity(0)
 			w.log.Warn("this database is a copy: it goes on under a new actor id", "actor", w.meta.actor, "err", reason+"; it was "+old.String())
 		}
 	}
-	if err := w.setMeta("inode", changeset.TextValue(file.String())); err != nil {
+	if err := w.writeValue("inode", changeset.TextValue(file.String())); err != nil {
 		return err
 	}
-	return w.setMeta("identity", changeset.TextValue(cfg.Identity))
+	return w.writeValue("identity", changeset.TextValue(cfg.Identity))
+}
+
+// newIdentity makes this copy another actor, whose timestamps start above mark.
+func (w *writer) newIdentity(mark hlc.Timestamp) {
+	w.meta.actor, w.meta.secret, w.meta.forced, w.meta.mark = changeset.NewActorID(), randomSecret(), 0, mark
+}
+
+// renewActor takes a new actor id inside the open transaction.
+func (w *writer) renewActor() error {
+	w.newIdentity(w.clock.Last())
+	t := *w.actors
+	t.self = w.meta.actor
+	w.actors = &t
+	return w.writeMeta()
+}
+
+// announceActor tells who listens to Renewed once a transaction with renewActor
+// has committed.
+func (w *writer) announceActor() {
+	if w.actors.self == w.store.Actor() {
+		return
+	}
+	if err := w.saveSidecar(); err != nil {
+		w.log.Warn("the identity file is stale: the next start takes another actor id", "err", err)
+	}
+	w.log.Warn("this node goes on under a new actor id", "actor", w.actors.self)
+	select {
+	case w.store.renewed <- struct{}{}:
+	default: // one notice is enough
+	}
+}
+
+// Renewed yields after the store took a new actor id while it ran.
+func (s *Store) Renewed() <-chan struct{} { return s.renewed }
+
+// RenewActor takes a new actor id because somebody else lives under this one.
+// Nothing happens if Actor is no longer old.
+func (s *Store) RenewActor(ctx context.Context, old changeset.ActorID) (err error) {
+	failed := s.do(ctx, func() {
+		w := s.writer
+		if w.actors.self != old {
+			return
+		}
+		if err = w.transaction(w.renewActor); err == nil {
+			w.announceActor()
+			w.publish()
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
 }
 
 func (w *writer) copyReason(file inode) string {
@@ -123,7 +177,7 @@ func (w *writer) copyReason(file inode) string {
 		return fmt.Sprintf("its head %d is below the recorded %d", head, beside.Head)
 	}
 	for name, now := range map[string]string{"inode": file.String(), "identity": w.store.cfg.Identity} {
-		was, _, err := w.getMeta(name)
+		was, _, err := w.readValue(name)
 		if err != nil {
 			return err.Error()
 		}

@@ -67,10 +67,10 @@ func (w *writer) settleMeta() error {
 			return err
 		}
 		w.meta = meta{actor: changeset.NewActorID(), secret: randomSecret(), created: true}
-		if err := w.setMeta("format", changeset.IntegerValue(formatVersion)); err != nil {
+		if err := w.writeValue("format", changeset.IntegerValue(formatVersion)); err != nil {
 			return err
 		}
-		if err := w.setMeta("cluster", changeset.TextValue(cfg.Cluster)); err != nil {
+		if err := w.writeValue("cluster", changeset.TextValue(cfg.Cluster)); err != nil {
 			return err
 		}
 	} else if err := w.readMeta(); err != nil {
@@ -102,14 +102,14 @@ func (w *writer) checkOwnership() (fresh bool, err error) {
 		}
 		return true, nil
 	}
-	format, _, err := w.getMeta("format")
+	format, _, err := w.readValue("format")
 	if err != nil {
 		return false, err
 	}
 	if n := format.Integer(); n > formatVersion {
 		return false, fmt.Errorf("%w: format %d, this program reads up to %d", ErrNewerFormat, n, formatVersion)
 	}
-	cluster, _, err := w.getMeta("cluster")
+	cluster, _, err := w.readValue("cluster")
 	if err != nil {
 		return false, err
 	}
@@ -121,7 +121,7 @@ func (w *writer) checkOwnership() (fresh bool, err error) {
 
 func (w *writer) readMeta() error {
 	blob := func(name string, into []byte) error {
-		v, ok, err := w.getMeta(name)
+		v, ok, err := w.readValue(name)
 		if err == nil && (!ok || copy(into, v.Bytes()) != len(into)) {
 			err = fmt.Errorf("internal table __patina_meta has no valid %q", name)
 		}
@@ -134,7 +134,7 @@ func (w *writer) readMeta() error {
 		return err
 	}
 	number := func(name string, into *uint64) error {
-		v, _, err := w.getMeta(name)
+		v, _, err := w.readValue(name)
 		*into = uint64(v.Integer())
 		return err
 	}
@@ -162,14 +162,14 @@ func (w *writer) writeMeta() error {
 		{"mark", changeset.IntegerValue(int64(m.mark))},
 	}
 	for _, v := range values {
-		if err := w.setMeta(v.name, v.value); err != nil {
+		if err := w.writeValue(v.name, v.value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) getMeta(name string) (v sqlite.Value, ok bool, err error) {
+func (w *writer) readValue(name string) (v sqlite.Value, ok bool, err error) {
 	err = w.conn.Each("SELECT value FROM __patina_meta WHERE name = ?", []sqlite.Value{changeset.TextValue(name)}, func(s *sqlite.Stmt) error {
 		v, ok = s.Column(0), true
 		return nil
@@ -177,7 +177,7 @@ func (w *writer) getMeta(name string) (v sqlite.Value, ok bool, err error) {
 	return v, ok, err
 }
 
-func (w *writer) setMeta(name string, v sqlite.Value) error {
+func (w *writer) writeValue(name string, v sqlite.Value) error {
 	return w.conn.Each("INSERT OR REPLACE INTO __patina_meta VALUES(?, ?)", []sqlite.Value{changeset.TextValue(name), v}, nil)
 }
 

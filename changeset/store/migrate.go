@@ -131,7 +131,10 @@ func (w *writer) migrate(texts []string) ([]sqlite.Result, error) {
 	w.conn.SetMode(sqlite.ModeInternal)
 	p, index, err := planMigration(w.schema, texts)
 	if err != nil {
-		return append(make([]sqlite.Result, max(index, 0)), sqlite.Result{Err: err}), nil
+		if index < 0 {
+			return nil, err
+		}
+		return append(make([]sqlite.Result, index), sqlite.Result{Err: err}), nil
 	}
 	if len(p.statements) > 0 {
 		if err := w.moveSchema(p); err != nil {

@@ -19,7 +19,7 @@ import (
 // Errors that callers branch on.
 var (
 	// ErrStopped: the store is not running, or stopped before the request ran.
-	ErrStopped = errors.New("store: stopped")
+	ErrStopped error = stopped{}
 	// ErrReplaced: the database file or its -wal was replaced or removed by
 	// somebody else; the store refuses to write and Run ends.
 	ErrReplaced = errors.New("store: the database file was replaced under the running node")
@@ -30,6 +30,14 @@ var (
 	// ErrForeignFile: the file is an SQLite database with tables that are not ours.
 	ErrForeignFile = errors.New("store: not a patina database")
 )
+
+// stopped is the type of ErrStopped; other packages recognise it by method.
+type stopped struct{}
+
+func (stopped) Error() string { return "store: stopped" }
+
+// Unavailable reports true: nothing ran, and another attempt may succeed.
+func (stopped) Unavailable() bool { return true }
 
 // Config says how to open a store. The zero value of each field but Path means
 // its default.
@@ -105,6 +113,7 @@ type Store struct {
 	schema  atomic.Pointer[schema]
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
 
+	renewed  chan struct{} // capacity 1; see Renewed
 	stopped  chan struct{} // closed when Run has ended
 	stopOnce sync.Once
 }
@@ -118,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, stopped: make(chan struct{}), queues: newQueues()}
+	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), queues: newQueues()}
 	w := &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom()}
 	s.writer = w
 	if err := w.open(ctx); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -70,7 +71,7 @@ func tryStart(t *testing.T, cfg Config) (*node, error) {
 		return err
 	})
 	t.Cleanup(func() {
-		if err := n.stop(); err != nil {
+		if err := n.stop(); err != nil && !errors.Is(err, ErrReplaced) {
 			t.Errorf("stop: %v", err)
 		}
 	})
