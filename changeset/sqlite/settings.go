@@ -1,6 +1,10 @@
 package sqlite
 
-import lib "modernc.org/sqlite/lib"
+import (
+	"time"
+
+	lib "modernc.org/sqlite/lib"
+)
 
 // Limit is a limit of SQLite on a connection.
 type Limit int32
@@ -69,6 +73,12 @@ func (c *Conn) DataVersion() (uint32, error) {
 // SchemaVersion returns SQLite's counter of schema changes in the file.
 func (c *Conn) SchemaVersion() (int64, error) {
 	return c.internalInteger("PRAGMA schema_version")
+}
+
+// SetBusyTimeout bounds how long later calls wait for a lock of another
+// connection, to the millisecond. Zero means not at all.
+func (c *Conn) SetBusyTimeout(d time.Duration) {
+	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(max(0, d.Milliseconds())))
 }
 
 // Checkpoint moves the WAL into the database file: as much as is possible

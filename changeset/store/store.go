@@ -59,6 +59,9 @@ type Config struct {
 	Identity string
 }
 
+// busyTimeout is how long the writer waits for an outside process that writes.
+const busyTimeout = 5 * time.Second
+
 // Committed tells of a changeset that became durable here: our own, one that
 // was merged, or one that was parked.
 type Committed struct {
@@ -123,7 +126,7 @@ type Store struct {
 // files. It starts nothing. Errors name the file that is at fault.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, Create: true})
+	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, Create: true, BusyTimeout: busyTimeout})
 	if err != nil {
 		return nil, err
 	}
