@@ -107,6 +107,7 @@ func (s *memoryStore) Apply(ctx context.Context, batch []changeset.Sealed) error
 // wire is a bidirectional stream in memory. It breaks after a number of bytes,
 // each frame counting three more than its payload.
 type wire struct {
+	pace   time.Duration // how long a Send takes
 	mu     sync.Mutex
 	cond   *sync.Cond
 	budget int // bytes until it breaks, negative: never
@@ -137,6 +138,7 @@ func newWire(budget int) *wire {
 }
 
 func (e *wireEnd) Send(kind uint8, payload []byte) error {
+	time.Sleep(e.pace)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for e.err == nil && len(e.peer.inbox) >= wireFrames {

@@ -3,6 +3,7 @@ package antientropy
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type mesh struct {
 	loops   []*Loop
 
 	mu     sync.Mutex
+	pace   time.Duration
 	budget int // of the next wire; later ones never break
 	wires  []*wire
 	faults []error // what Serve returned
@@ -71,7 +73,7 @@ func (m *mesh) open(from, to changeset.ActorID) (Stream, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := newWire(m.budget)
-	m.budget = -1
+	m.budget, w.pace = -1, m.pace
 	m.wires = append(m.wires, w)
 	m.running.Go(func() {
 		if err := m.loops[to[15]-1].Serve(m.ctx, from, &w.ends[1]); err != nil {
@@ -323,6 +325,51 @@ func TestSilentPeerIsLeftAfterTenSeconds(t *testing.T) {
 			t.Errorf("cancelled with %s", code)
 		}
 	})
+}
+
+func TestPeerThatNeverAnswersIsLeftAfterTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(-1)
+		l := New(Config{Self: actor(1), Store: newMemoryStore(), Open: func(context.Context, changeset.ActorID) (Stream, error) {
+			return &w.ends[0], nil
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), IdleLimit+time.Millisecond)
+		defer cancel()
+		l.PeerUp(actor(2))
+		l.Run(ctx)
+		if code, _, _ := w.state(); code != CodeIdle {
+			t.Errorf("cancelled with %s", code)
+		}
+	})
+}
+
+// TestSlowLinkIsNoSilence: what takes longer than IdleLimit in all, but moves,
+// goes on. A large changeset moves in parts, many small ones one by one.
+func TestSlowLinkIsNoSilence(t *testing.T) {
+	noise := make([]byte, 500_000)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	for _, test := range []struct {
+		desc string
+		last changeset.Version
+		text string
+		pace time.Duration
+	}{
+		{"one of four parts, 4 s each", 1, hex.EncodeToString(noise), 4 * time.Second},
+		{"sixty of one frame, 1 s each", 60, hex.EncodeToString(noise[:50_000]), time.Second},
+	} {
+		t.Run(test.desc, func(t *testing.T) {
+			bubble(t, 2, func(t *testing.T, m *mesh) {
+				m.stores[0].write(t, 1, 1, test.last, test.text)
+				m.pace = test.pace
+				m.run()
+				m.loops[0].PeerUp(actor(2))
+				m.settle(2 * time.Minute)
+				if st := m.loops[0].Stats(); st.Failed != 0 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
 }
 
 func TestOpeningThatHangsIsGivenUp(t *testing.T) {

@@ -119,6 +119,13 @@ func (tr *trace) run(args []string) string {
 	case "wake":
 		tr.now = tr.m.Wake()
 		return fmt.Sprintf("at %s\n", tr.now.Sub(tr.start)) + printEffects(tr.m.Tick(tr.now))
+	case "wait": // wakes that want nothing are passed over
+		var effects []Effect
+		for len(effects) == 0 {
+			tr.now = tr.m.Wake()
+			effects = tr.m.Tick(tr.now)
+		}
+		return fmt.Sprintf("at %s\n", tr.now.Sub(tr.start)) + printEffects(effects)
 	case "stats":
 		return printStats(tr.m.Stats())
 	case "unserved":
