@@ -56,6 +56,11 @@ type (
 		Session SessionID
 		Err     error
 	}
+	// SendFailed: nothing more can be sent. Why, the peer may still say.
+	SendFailed struct {
+		Session SessionID
+		Err     error
+	}
 	// Failed: the session cannot go on: a *PeerFault, or a failure of ours or of
 	// the stream.
 	Failed struct {
@@ -75,6 +80,7 @@ func (Fetched) event()    {}
 func (Progressed) event() {}
 func (Flushed) event()    {}
 func (Applied) event()    {}
+func (SendFailed) event() {}
 func (Failed) event()     {}
 
 // Effect is what the machine wants done: one of the types below. Per session,
@@ -94,18 +100,18 @@ type (
 		Session SessionID
 		Peer    changeset.ActorID
 	}
-	// Send Message; answer only if that fails, with Failed.
+	// Send Message; answer only if that fails, with SendFailed.
 	Send struct {
 		Session SessionID
 		Message Message
 	}
 	// Fetch IDs from the log and send each that is there, in this order; answer
-	// with Fetched, sooner than the end if it takes long, or Failed.
+	// with Fetched, sooner than the end if it takes long, or SendFailed or Failed.
 	Fetch struct {
 		Session SessionID
 		IDs     []changeset.ID
 	}
-	// CloseSend ends our direction of the stream; answer with Flushed or Failed.
+	// CloseSend ends our direction of the stream; answer with Flushed or SendFailed.
 	CloseSend struct{ Session SessionID }
 	// Read one frame; answer with Received, Ended, or Failed if it is malformed.
 	Read struct{ Session SessionID }

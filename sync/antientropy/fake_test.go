@@ -121,11 +121,12 @@ type wire struct {
 // to it.
 type wireEnd struct {
 	*wire
-	peer   *wireEnd
-	inbox  []frame
-	closed bool // the other end has closed its direction
-	taken  int  // frames received
-	buffer []byte
+	peer     *wireEnd
+	inbox    []frame
+	closed   bool // the other end has closed its direction
+	released bool // closed by this end
+	taken    int  // frames received
+	buffer   []byte
 }
 
 const wireFrames = 4
@@ -141,11 +142,14 @@ func (e *wireEnd) Send(kind uint8, payload []byte) error {
 	time.Sleep(e.pace)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for e.err == nil && len(e.peer.inbox) >= wireFrames {
+	for e.err == nil && !e.peer.released && len(e.peer.inbox) >= wireFrames {
 		e.cond.Wait()
 	}
-	if e.err != nil {
+	switch {
+	case e.err != nil:
 		return e.err
+	case e.peer.released:
+		return errCut
 	}
 	if e.sent += 3 + len(payload); e.budget >= 0 && e.sent > e.budget {
 		e.fail(errCut, 0)
@@ -188,6 +192,16 @@ func (e *wireEnd) Cancel(code uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.fail(errCut, code)
+}
+
+// Close stops reading: the other end cannot send any more.
+func (e *wireEnd) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.released = true
+	e.peer.closed = true
+	e.cond.Broadcast()
+	return nil
 }
 
 // fail needs the mutex.

@@ -38,6 +38,9 @@ type Stream interface {
 	// Cancel ends both directions, so that Send and Receive return at once. It
 	// does not block.
 	Cancel(code uint64)
+	// Close lets go of the stream; what was sent still arrives unless it was
+	// cancelled. Called once, when no other call is in progress.
+	Close() error
 }
 
 // Config is what a Loop is made of.
@@ -172,9 +175,11 @@ func (l *Loop) Serve(ctx context.Context, from changeset.ActorID, stream Stream)
 	select {
 	case l.arrivals <- k:
 	case <-l.stopped:
+		k.cancel()
 		stream.Cancel(uint64(CodeStopped))
 		return ErrStopped
 	case <-ctx.Done():
+		k.cancel()
 		stream.Cancel(uint64(CodeStopped))
 		return ctx.Err()
 	}

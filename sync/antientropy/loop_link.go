@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -14,13 +15,17 @@ const fetchBytes = 256 << 10
 // link is the I/O of one session: three goroutines that read, write and apply
 // what the machine orders, and tell it what came of it.
 type link struct {
-	loop   *Loop
-	id     SessionID // set by the loop before the first order
-	peer   changeset.ActorID
-	ctx    context.Context // of the loop, or of Serve's caller
-	stream Stream          // of a session of ours: set before Opened is sent
-	served bool
-	open   bool // stream is set, as the loop knows; its own
+	loop *Loop
+	id   SessionID // set by the loop before the first order
+	peer changeset.ActorID
+	ctx  context.Context // of the loop, or of Serve's caller
+	// opening ends with the session; only Open uses it. A batch with the store
+	// outlives the session.
+	opening context.Context
+	cancel  context.CancelFunc // of opening
+	stream  Stream             // of a session of ours: set before Opened is sent
+	served  bool
+	open    bool // stream is set, as the loop knows; its own
 
 	orders  chan Effect             // Send, Fetch, CloseSend
 	reads   chan struct{}           // one for each frame that may be read
@@ -33,7 +38,9 @@ type link struct {
 }
 
 func (l *Loop) newLink(ctx context.Context, peer changeset.ActorID) *link {
+	opening, cancel := context.WithCancel(ctx)
 	return &link{
+		opening: opening, cancel: cancel,
 		loop: l, peer: peer, ctx: ctx,
 		orders:  make(chan Effect, MaxOrders),
 		reads:   make(chan struct{}, 1),
@@ -46,6 +53,7 @@ func (l *Loop) newLink(ctx context.Context, peer changeset.ActorID) *link {
 func (k *link) end(code Code, err error) {
 	k.code, k.err = code, err
 	close(k.ended)
+	k.cancel()
 	if k.open && code != CodeNone {
 		k.stream.Cancel(uint64(code))
 	}
@@ -73,24 +81,12 @@ func (k *link) run() {
 	if k.code != CodeNone {
 		k.stream.Cancel(uint64(k.code)) // it may have been opened after end
 	}
+	k.stream.Close() // nothing is left to say
 }
 
 // dial opens the stream; opening ends with the session.
 func (k *link) dial() bool {
-	ctx, cancel := context.WithCancel(k.ctx)
-	defer cancel()
-	var watch sync.WaitGroup
-	opened := make(chan struct{})
-	watch.Go(func() {
-		select {
-		case <-k.ended:
-			cancel()
-		case <-opened:
-		}
-	})
-	stream, err := k.loop.cfg.Open(ctx, k.peer)
-	close(opened)
-	watch.Wait()
+	stream, err := k.loop.cfg.Open(k.opening, k.peer)
 	if err != nil {
 		k.tell(Failed{k.id, fmt.Errorf("open a stream to %s: %w", k.peer, err)})
 		return false
@@ -135,13 +131,27 @@ func (k *link) write() {
 		case <-k.ended:
 			return
 		}
-		if err != nil {
-			k.tell(Failed{k.id, err})
-			<-k.ended
-			return
+		if err == nil {
+			continue
 		}
+		if _, ok := errors.AsType[*sendError](err); ok {
+			k.tell(SendFailed{k.id, err})
+		} else {
+			k.tell(Failed{k.id, err})
+		}
+		<-k.ended
+		return
 	}
 }
+
+// sendError is a failure of the stream's sending side.
+type sendError struct {
+	what string
+	err  error
+}
+
+func (e *sendError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *sendError) Unwrap() error { return e.err }
 
 func (k *link) order(o Effect) error {
 	switch o := o.(type) {
@@ -155,7 +165,7 @@ func (k *link) order(o Effect) error {
 		return k.fetch(o.IDs)
 	case CloseSend:
 		if err := k.stream.CloseSend(); err != nil {
-			return fmt.Errorf("close the sending side: %w", err)
+			return &sendError{"close the sending side", err}
 		}
 		k.tell(Flushed{k.id})
 	}
@@ -165,7 +175,7 @@ func (k *link) order(o Effect) error {
 func (k *link) send(frame uint8, payload []byte) error {
 	return pieces(frame, payload, func(frame uint8, payload []byte) error {
 		if err := k.stream.Send(frame, payload); err != nil {
-			return fmt.Errorf("send a frame of type %d: %w", frame, err)
+			return &sendError{fmt.Sprintf("send a frame of type %d", frame), err}
 		}
 		if frame == FramePart {
 			k.tell(Progressed{k.id})

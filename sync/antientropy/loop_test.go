@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -310,6 +311,24 @@ func TestSecondSessionOfAPeerIsToldBusy(t *testing.T) {
 	})
 }
 
+// TestEveryStreamThatWeOpenedIsClosed: the transport counts open streams.
+func TestEveryStreamThatWeOpenedIsClosed(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, m *mesh) {
+		m.stores[0].write(t, 1, 1, 30, "text")
+		m.budget = 100
+		m.run()
+		m.connect()
+		m.settle(10 * time.Second)
+		time.Sleep(time.Minute)
+		m.close()
+		for i, w := range m.wires {
+			if !w.ends[0].released {
+				t.Errorf("stream %d of %d is still open", i, len(m.wires))
+			}
+		}
+	})
+}
+
 func TestSilentPeerIsLeftAfterTenSeconds(t *testing.T) {
 	bubble(t, 2, func(t *testing.T, m *mesh) {
 		m.run()
@@ -334,6 +353,23 @@ func TestPeerThatNeverAnswersIsLeftAfterTenSeconds(t *testing.T) {
 			return &w.ends[0], nil
 		}})
 		ctx, cancel := context.WithTimeout(t.Context(), IdleLimit+time.Millisecond)
+		defer cancel()
+		l.PeerUp(actor(2))
+		l.Run(ctx)
+		if code, _, _ := w.state(); code != CodeIdle {
+			t.Errorf("cancelled with %s", code)
+		}
+	})
+}
+
+func TestStreamThatOpensTooLateIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(-1)
+		l := New(Config{Self: actor(1), Store: newMemoryStore(), Open: func(context.Context, changeset.ActorID) (Stream, error) {
+			time.Sleep(IdleLimit + 100*time.Millisecond)
+			return &w.ends[0], nil
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), IdleLimit+200*time.Millisecond)
 		defer cancel()
 		l.PeerUp(actor(2))
 		l.Run(ctx)
@@ -519,4 +555,18 @@ func TestConcurrentCallers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkSession moves changesets of one row between two loops in memory.
+func BenchmarkSession(b *testing.B) {
+	m := newMesh(nil, 2)
+	m.stores[0].write(b, 1, 1, changeset.Version(b.N), "text")
+	m.run()
+	defer m.close()
+	b.ResetTimer()
+	m.loops[0].PeerUp(actor(2))
+	for m.stores[1].Vector().Entry(actor(1)).Applied.Len() < uint64(b.N) {
+		runtime.Gosched()
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "changesets/s")
 }

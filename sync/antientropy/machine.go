@@ -139,6 +139,8 @@ func (m *Machine) Handle(now time.Time, e Event) []Effect {
 		m.with(e.Session, func(s *session) { m.flushed(now, s) })
 	case Applied:
 		m.with(e.Session, func(s *session) { m.applied(now, s, e.Err) })
+	case SendFailed:
+		m.with(e.Session, func(s *session) { m.sendFailed(now, s, e.Err) })
 	case Failed:
 		m.with(e.Session, func(s *session) { m.fail(now, s, e.Err) })
 	}

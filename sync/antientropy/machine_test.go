@@ -34,17 +34,21 @@ func answerAll(m *Machine, effects []Effect) (versions uint64, messages, most in
 				most = max(most, len(e.IDs))
 				next = append(next, m.Handle(epoch, Fetched{e.Session, len(e.IDs), e.IDs})...)
 			case Send:
-				if n, ok := e.Message.(NotInLog); ok {
-					messages++
-					for _, need := range n {
-						versions += need.Len()
-					}
-				}
+				n, _ := e.Message.(NotInLog)
+				messages += min(len(n), 1)
+				versions += count(n)
 			}
 		}
 		effects = next
 	}
 	return versions, messages, most
+}
+
+func count(needs []versions.Need) (n uint64) {
+	for _, need := range needs {
+		n += need.Len()
+	}
+	return n
 }
 
 func TestLongAbsenceIsSaidInPieces(t *testing.T) {
@@ -130,7 +134,7 @@ func TestEventsOfAClosedSessionAreIgnored(t *testing.T) {
 	m.Handle(epoch, Incoming{m.NewSession(), actor(2)})
 	m.Handle(epoch, Failed{1, ErrCut})
 	for _, e := range []Event{
-		Opened{1}, Received{1, Done{}}, Ended{1, nil}, Fetched{1, 1, nil}, Progressed{1}, Flushed{1}, Applied{1, nil}, Failed{1, ErrCut},
+		Opened{1}, Received{1, Done{}}, Ended{1, nil}, Fetched{1, 1, nil}, Progressed{1}, Flushed{1}, Applied{1, nil}, SendFailed{1, ErrCut}, Failed{1, ErrCut},
 	} {
 		if effects := m.Handle(epoch, e); len(effects) != 0 {
 			t.Errorf("%T: %s", e, printEffects(effects))

@@ -44,6 +44,9 @@ type session struct {
 	vectorSent bool
 	doneSent   bool // Done or, in phase agreed, the Digest; CloseSend follows
 	flushed    bool // our direction has ended
+	// sendErr is why it broke off. The session goes on until the peer's direction
+	// ends: what it has said, a Busy perhaps, is worth more than this.
+	sendErr error
 
 	// Answers of the peer.
 	pending  pending // asked and not answered
@@ -245,6 +248,13 @@ func (m *Machine) flushed(now time.Time, s *session) {
 	m.advance(now, s)
 }
 
+func (m *Machine) sendFailed(now time.Time, s *session, err error) {
+	s.sendErr = err
+	if s.ended || s.phase == refusing {
+		m.fail(now, s, err)
+	}
+}
+
 func (m *Machine) applied(now time.Time, s *session, err error) {
 	s.applying, s.applyingCount, s.applyingBytes, s.progress = false, 0, 0, now
 	if err != nil {
@@ -270,6 +280,8 @@ func (m *Machine) ended(now time.Time, s *session, err error) {
 	}
 	s.reading, s.progress = false, now
 	switch {
+	case s.sendErr != nil:
+		m.fail(now, s, s.sendErr)
 	case s.phase == agreed || s.doneReceived:
 		s.ended = true // also if the link broke: all was said
 		m.advance(now, s)

@@ -86,16 +86,16 @@ func runTrace(t *testing.T, script string) string {
 	return strings.TrimSuffix(out.String(), "\n")
 }
 
-func (tr *trace) reset(self int) {
-	tr.self = actor(self)
-	tr.m = NewMachine(MachineConfig{
-		Self:   tr.self,
-		Vector: func() *versions.Vector { return tr.vector },
+func (r *trace) reset(self int) {
+	r.self = actor(self)
+	r.m = NewMachine(MachineConfig{
+		Self:   r.self,
+		Vector: func() *versions.Vector { return r.vector },
 		Rand:   rand.New(rand.NewPCG(1, 1)),
-	}, tr.now)
+	}, r.now)
 }
 
-func (tr *trace) run(args []string) string {
+func (r *trace) run(args []string) string {
 	arg := func(i int) string {
 		if i < len(args) {
 			return args[i]
@@ -104,41 +104,41 @@ func (tr *trace) run(args []string) string {
 	}
 	switch args[0] {
 	case "self":
-		tr.reset(number(arg(1)))
+		r.reset(number(arg(1)))
 		return ""
 	case "vector":
-		tr.vector = parseVector(args[1:])
+		r.vector = parseVector(args[1:])
 		return ""
 	case "tick":
 		d, err := time.ParseDuration(arg(1))
 		if err != nil {
-			tr.t.Fatal(err)
+			r.t.Fatal(err)
 		}
-		tr.now = tr.now.Add(d)
-		return fmt.Sprintf("at %s\n", tr.now.Sub(tr.start)) + printEffects(tr.m.Tick(tr.now))
+		r.now = r.now.Add(d)
+		return fmt.Sprintf("at %s\n", r.now.Sub(r.start)) + printEffects(r.m.Tick(r.now))
 	case "wake":
-		tr.now = tr.m.Wake()
-		return fmt.Sprintf("at %s\n", tr.now.Sub(tr.start)) + printEffects(tr.m.Tick(tr.now))
+		r.now = r.m.Wake()
+		return fmt.Sprintf("at %s\n", r.now.Sub(r.start)) + printEffects(r.m.Tick(r.now))
 	case "wait": // wakes that want nothing are passed over
 		var effects []Effect
 		for len(effects) == 0 {
-			tr.now = tr.m.Wake()
-			effects = tr.m.Tick(tr.now)
+			r.now = r.m.Wake()
+			effects = r.m.Tick(r.now)
 		}
-		return fmt.Sprintf("at %s\n", tr.now.Sub(tr.start)) + printEffects(effects)
+		return fmt.Sprintf("at %s\n", r.now.Sub(r.start)) + printEffects(effects)
 	case "stats":
-		return printStats(tr.m.Stats())
+		return printStats(r.m.Stats())
 	case "unserved":
 		var b strings.Builder
-		for _, u := range tr.m.Unserved() {
+		for _, u := range r.m.Unserved() {
 			fmt.Fprintf(&b, "peer %s: %s\n", name(u.Peer), printNeeds(u.Needs))
 		}
 		return b.String()
 	}
-	return printEffects(tr.m.Handle(tr.now, tr.event(args, arg)))
+	return printEffects(r.m.Handle(r.now, r.event(args, arg)))
 }
 
-func (tr *trace) event(args []string, arg func(int) string) Event {
+func (r *trace) event(args []string, arg func(int) string) Event {
 	peer := actor(number(arg(1)))
 	id := SessionID(number(arg(1)))
 	switch args[0] {
@@ -149,11 +149,11 @@ func (tr *trace) event(args []string, arg func(int) string) Event {
 	case "probe":
 		return Probe{peer, parseVector(args[2:]).Digest()}
 	case "incoming":
-		return Incoming{tr.m.NewSession(), peer}
+		return Incoming{r.m.NewSession(), peer}
 	case "opened":
 		return Opened{id}
 	case "recv":
-		return Received{id, tr.message(args[2:])}
+		return Received{id, r.message(args[2:])}
 	case "end":
 		err := io.EOF
 		if arg(2) != "" {
@@ -170,14 +170,16 @@ func (tr *trace) event(args []string, arg func(int) string) Event {
 		return Applied{id, map[string]error{"": nil, "corrupt": changeset.ErrCorrupt, "full": errors.New("disk full")}[arg(2)]}
 	case "failed":
 		return Failed{id, errors.New(arg(2))}
+	case "sendfailed":
+		return SendFailed{id, errors.New(arg(2))}
 	case "malformed":
 		return Failed{id, &PeerFault{"frame of type 9", changeset.ErrUnsupported}}
 	}
-	tr.t.Fatalf("unknown command %q", args)
+	r.t.Fatalf("unknown command %q", args)
 	return nil
 }
 
-func (tr *trace) message(args []string) Message {
+func (r *trace) message(args []string) Message {
 	switch args[0] {
 	case "digest":
 		return Digest(parseVector(args[1:]).FullDigest())
@@ -204,7 +206,7 @@ func (tr *trace) message(args []string) Message {
 	case "busy":
 		return Busy{}
 	}
-	tr.t.Fatalf("unknown message %q", args)
+	r.t.Fatalf("unknown message %q", args)
 	return nil
 }
 
