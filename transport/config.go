@@ -37,11 +37,13 @@ const (
 	maxDials      = 128
 	handshakeRate = 50 // incoming handshakes per second above which addresses are validated
 
+	prodPeriod   = 250 * time.Millisecond
+	maxProds     = 30               // below the 32 datagrams at which QUIC's queue blocks
 	helloTimeout = 10 * time.Second // covers two rounds of asking an older link whether it is alive
 	dialTimeout  = 20 * time.Second
 	kindTimeout  = 10 * time.Second // from the opening of a stream to its first byte
-	drainTime    = 5 * time.Second  // of a superseded link
-	drainMax     = 30 * time.Second // the same while streams are open on it
+	drainTime    = 5 * time.Second  // of a superseded link, after its last stream was closed
+	drainMax     = 30 * time.Second // the same whatever streams are open on it
 	samplePeriod = time.Second      // of link statistics
 )
 

@@ -87,6 +87,9 @@ func (t *Transport) outgoing(d *dial, addr netip.AddrPort, number uint64) {
 	conn, err := t.quic.Dial(ctx, net.UDPAddrFromAddrPort(addr), t.id.tls(), quicConfig())
 	if err != nil {
 		e := linkError(err, addr, changeset.ActorID{})
+		if e.Code == CodeIdle { // quic-go's word for a handshake without an answer
+			e.Code = CodeUnreachable
+		}
 		t.settle(e)
 		answer(Peer{}, e)
 		return

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -26,6 +27,7 @@ func (t *Transport) greet(ctx context.Context, conn *quic.Conn, addr netip.AddrP
 		return nil, helloError(conn, err)
 	}
 	s.SetDeadline(time.Now().Add(helloTimeout))
+	defer prod(conn)()
 	mine := t.hello(dial)
 	if _, err := s.Write(AppendFrame([]byte{byte(kindHello)}, frameHello, mine.append(nil))); err != nil {
 		return nil, helloError(conn, err)
@@ -55,6 +57,7 @@ func (t *Transport) welcome(ctx context.Context, conn *quic.Conn, addr netip.Add
 		return nil, helloError(conn, err)
 	}
 	s.SetDeadline(time.Now().Add(helloTimeout))
+	defer prod(conn)()
 	r := bufio.NewReaderSize(s, maxHelloBytes)
 	kind, err := r.ReadByte()
 	if err == nil && Kind(kind) != kindHello {
@@ -80,6 +83,31 @@ func (t *Transport) welcome(ctx context.Context, conn *quic.Conn, addr netip.Add
 		return nil, helloError(conn, err)
 	}
 	return newLink(conn, addr, theirs, order{epoch: theirs.epoch, dialer: theirs.actor, dial: theirs.dial}), nil
+}
+
+// prod sends probes until the returned function is called. A refusal is one
+// packet, which can be lost; it is repeated only in answer to another.
+func prod(conn *quic.Conn) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(prodPeriod)
+		defer tick.Stop()
+		for range maxProds {
+			select {
+			case <-tick.C:
+				conn.SendDatagram(encodeDatagram(datagramProbe, nil))
+			case <-conn.Context().Done():
+				return
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
 }
 
 func (t *Transport) hello(dial uint64) hello {

@@ -22,7 +22,9 @@ type link struct {
 	queue chan []byte   // datagrams; owner of the reading end: sendDatagrams
 	kick  chan struct{} // tells supervise that the link may have been demoted
 
+	born    time.Time
 	streams atomic.Int64 // open on this link at this end
+	quiet   atomic.Int64 // when the last of them was closed, in nanoseconds since born
 
 	// Guarded by registry.mu.
 	demoted  time.Time // since when another link is preferred; zero: never
@@ -59,7 +61,14 @@ func newLink(conn *quic.Conn, addr netip.AddrPort, peer hello, o order) *link {
 		conn: conn, addr: addr, peer: peer, order: o,
 		queue: make(chan []byte, datagramQueue),
 		kick:  make(chan struct{}, 1),
+		born:  time.Now(),
 	}
+}
+
+// streamClosed notes the end of one of streams.
+func (l *link) streamClosed() {
+	l.quiet.Store(int64(time.Since(l.born)))
+	l.streams.Add(-1)
 }
 
 func (l *link) live() bool { return l.conn.Context().Err() == nil }

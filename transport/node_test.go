@@ -158,6 +158,13 @@ func (n *testNode) received() []string {
 	return slices.Clone(n.frames)
 }
 
+// work returns how many dials were begun and how many hellos are in progress.
+func (n *testNode) work() (dialled uint64, hellos int) {
+	n.Transport.mu.Lock()
+	defer n.Transport.mu.Unlock()
+	return n.dialled, n.hellos
+}
+
 // dial links n to o and fails the test if it cannot.
 func (n *testNode) dial(o *testNode) Peer {
 	n.t.Helper()

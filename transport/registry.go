@@ -246,14 +246,20 @@ func (r *registry) drained(l *link, now time.Time) (over bool, again time.Durati
 	if since.IsZero() {
 		return false, 0
 	}
-	age := now.Sub(since)
-	if age >= drainMax || age >= drainTime && l.streams.Load() == 0 {
+	if now.Sub(since) >= drainMax {
 		return true, 0
 	}
-	if age < drainTime {
-		return false, drainTime - age
+	if l.streams.Load() > 0 {
+		return false, time.Second
 	}
-	return false, time.Second
+	// What the last stream wrote may still have to be sent again.
+	if quiet := l.born.Add(time.Duration(l.quiet.Load())); quiet.After(since) {
+		since = quiet
+	}
+	if left := drainTime - now.Sub(since); left > 0 {
+		return false, left
+	}
+	return true, 0
 }
 
 // sample notes which links received something since the last sample.

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -177,8 +176,8 @@ func (s *Stream) failure(err error) error {
 	if errors.Is(err, quic.ErrStreamClosed) {
 		return ErrClosed
 	}
-	if s.link.conn.Context().Err() != nil {
-		return linkError(context.Cause(s.link.conn.Context()), s.link.addr, s.link.peer.actor)
+	if errors.Is(err, net.ErrClosed) { // so are all ends of a connection
+		return linkError(err, s.link.addr, s.link.peer.actor)
 	}
 	return err
 }
@@ -253,7 +252,7 @@ func (s *Stream) Close() error {
 
 func (s *Stream) finish() {
 	s.release.Do(func() {
-		s.link.streams.Add(-1)
+		s.link.streamClosed()
 		close(s.done)
 	})
 }
