@@ -53,9 +53,10 @@ var statements = map[int32]statement{
 // first of each pair.
 var schemaTables = set("sqlite_master sqlite_schema sqlite_temp_master sqlite_temp_schema")
 
-// readableSchema are the tables of SQLite itself that may be read.
+// readableSchema are the tables of SQLite itself that may be read. Not
+// sqlite_stat4, which holds samples of the keys of every table, ours included.
 var readableSchema = set("sqlite_master sqlite_schema sqlite_temp_master sqlite_temp_schema",
-	"sqlite_sequence sqlite_stat1 sqlite_stat4")
+	"sqlite_sequence sqlite_stat1")
 
 // tableFunctions are the modules of the engine that may be used. Tables that a
 // user made of a module earlier (FTS5, R*Tree) go by their own names and may be
@@ -63,12 +64,14 @@ var readableSchema = set("sqlite_master sqlite_schema sqlite_temp_master sqlite_
 var tableFunctions = set("json_each json_tree jsonb_each jsonb_tree generate_series")
 
 // pragmas that may be used, also as table-valued functions, and whether they
-// may have an argument: for these it selects what is read.
+// may have an argument: for these it selects what is read. Not
+// foreign_key_check: of a table that refers to one of ours it would tell which
+// keys that one has.
 var pragmas = map[string]bool{
 	"table_info": true, "table_xinfo": true, "table_list": true,
 	"index_list": true, "index_info": true, "index_xinfo": true,
-	"foreign_key_list": true, "foreign_key_check": true,
-	"quick_check": true, "integrity_check": true,
+	"foreign_key_list": true,
+	"quick_check":      true, "integrity_check": true,
 
 	"application_id": false, "auto_vacuum": false, "collation_list": false, "compile_options": false,
 	"data_version": false, "database_list": false, "encoding": false, "foreign_keys": false,

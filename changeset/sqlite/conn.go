@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,22 +79,23 @@ func (c *Conn) release() {
 	c.tls = nil
 }
 
-// Exec runs a whole script without parameters, ignoring its rows.
+// Exec runs a whole script without parameters, ignoring its rows. What failed
+// at prepare has its offset in the script.
 func (c *Conn) Exec(sql string) error {
-	for {
-		s, tail, err := c.Prepare(sql)
-		if err != nil {
-			return err
+	for rest := sql; ; {
+		s, tail, err := c.Prepare(rest)
+		if e := (*Error)(nil); errors.As(err, &e) && e.Offset >= 0 {
+			e.Offset += len(sql) - len(rest)
 		}
-		if s == nil {
-			return nil
+		if err != nil || s == nil {
+			return err
 		}
 		err = s.Run()
 		s.Finalize()
 		if err != nil {
 			return err
 		}
-		sql = tail
+		rest = tail
 	}
 }
 

@@ -21,8 +21,8 @@ type function struct {
 	call func(args []Value) (Value, error)
 }
 
-// maxFunctions bounds the functions of a connection: the user data of each is
-// the connection's handle shifted by this many bits, plus its index.
+// functionBits bounds the functions of a connection: the user data of each is
+// the connection's handle shifted by so many bits, plus the function's index.
 const functionBits = 10
 
 var functionEntry = entryPoint(functionC)

@@ -182,6 +182,10 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: %q at %d, want %q at %d", tt.sql, e.Message, e.Offset, tt.message, tt.offset)
 		}
 	}
+	var e *Error
+	if err := c.Exec("SELECT 1; SELECT 2; SELEC 3"); !errors.As(err, &e) || e.Offset != 20 {
+		t.Errorf("offset in a script: %v", err)
+	}
 	if ErrFull.Error() != "database or disk is full" {
 		t.Error(ErrFull)
 	}
