@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 )
 
 func TestDataVersion(t *testing.T) {
@@ -87,4 +88,10 @@ func TestLimits(t *testing.T) {
 	if !errors.Is(err, ErrTooBig) {
 		t.Error(err)
 	}
+}
+
+func TestSetBusyTimeout(t *testing.T) {
+	c := openMemory(t)
+	c.SetBusyTimeout(250 * time.Millisecond)
+	want(t, query(t, c, "PRAGMA busy_timeout"), "250")
 }

@@ -148,9 +148,18 @@ func TestPrepareText(t *testing.T) {
 	if _, err := c.Cached("SELECT 1; nonsense"); err == nil || err.Error() != "only one statement is allowed" {
 		t.Error(err)
 	}
-	if _, err := c.Cached("SELECT 1; -- the end"); err != nil {
-		t.Error(err)
+	for _, sql := range []string{"SELECT 1; ; SELECT 2", "SELECT 1; /* a */ ; -- b\n SELECT 2", ";; SELECT 1; SELECT 2"} {
+		if _, err := c.Cached(sql); !errors.Is(err, ErrMultipleStatements) {
+			t.Errorf("%q: %v", sql, err)
+		}
 	}
+	for _, sql := range []string{"SELECT 1; -- the end", ";; SELECT 1", "SELECT 1 ;; /* a */ ; -- b"} {
+		if s, err := c.Cached(sql); s == nil || err != nil {
+			t.Errorf("%q: %v %v", sql, s, err)
+		}
+	}
+	mustExec(t, c, ";; CREATE TABLE e(a); ; -- c\n; INSERT INTO e VALUES(1);; INSERT INTO e VALUES(2)")
+	want(t, query(t, c, "SELECT count(*) FROM e"), "2")
 	mustExec(t, c, "CREATE TABLE t(a); -- between\n INSERT INTO t VALUES(1); INSERT INTO t VALUES(2) ; -- end")
 	want(t, query(t, c, "SELECT count(*) FROM t"), "2")
 }
