@@ -26,6 +26,8 @@ type Config struct {
 	Listener net.Listener
 	// Now, if set, is the wall clock of this node.
 	Now func() time.Time
+	// Reread, if set, reads the configuration again, for Reload.
+	Reread func() (Config, error)
 	// Logger, if set, is written to in place of one made from Log.
 	Logger *slog.Logger
 }

@@ -1,0 +1,275 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/sync/antientropy"
+	"github.com/patinadb/patina/sync/broadcast"
+	"github.com/patinadb/patina/sync/members"
+	"github.com/patinadb/patina/transport"
+)
+
+// Kinds of streams (transport/WIRE.md, kinds).
+const (
+	kindMembership  transport.Kind = 1 // bi
+	kindBroadcast   transport.Kind = 2 // uni
+	kindAntiEntropy transport.Kind = 3 // bi
+)
+
+// mesh is everything that lives under one actor id: the links and the three
+// protocols that use them. A node that takes a new id makes a new mesh. It is the
+// transport's Handler and adapts it to what the protocols ask for.
+type mesh struct {
+	node        *Node
+	actor       changeset.ActorID
+	links       *transport.Transport
+	members     *members.Members
+	broadcast   *broadcast.Loop
+	antientropy *antientropy.Loop
+	wake        chan struct{} // capacity 1: a member came up, link to it
+}
+
+func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
+	m := &mesh{node: n, actor: n.store.Actor(), wake: make(chan struct{}, 1)}
+	advertise, err := n.advertise()
+	if err != nil {
+		return nil, err
+	}
+	name, _ := os.Hostname()
+	m.links, err = transport.New(transport.Config{
+		Conn: conn, Cluster: n.cfg.Gossip.Cluster, Secret: n.cfg.Gossip.Secret.Reveal(), Name: name,
+		Actor: m.actor, Epoch: n.store.Epoch(), SchemaDigest: n.store.SchemaDigest, Advertise: advertise,
+		ResetKey: n.store.Secret(), Now: n.cfg.Now, Log: n.log.With("component", "transport"), Handler: m,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.broadcast = broadcast.New(broadcast.Config{Self: m.actor, Sender: m, Deliver: n.store.TryApply, Log: n.log.With("component", "broadcast")})
+	m.antientropy = antientropy.New(antientropy.Config{
+		Self: m.actor, Store: n.store, Open: m.openSession, NotInLog: notInLog, Log: n.log.With("component", "antientropy"),
+	})
+	m.members, err = members.New(members.Config{
+		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
+		Cluster: n.cfg.Gossip.Cluster, Seeds: n.cfg.Gossip.Bootstrap, Links: memberLinks{m.links}, Log: n.log.With("component", "members"),
+		Digest:   func() [32]byte { return n.store.Vector().Digest() },
+		OnDigest: m.antientropy.Digest, OnChange: func(members.Event) { m.connect() },
+	})
+	return m, err
+}
+
+// advertise returns the address that peers are told: gossip.advertise, else the
+// bound one. A wildcard address cannot be dialled by anybody else.
+func (n *Node) advertise() (netip.AddrPort, error) {
+	if a := n.cfg.Gossip.Advertise; a != "" {
+		u, err := net.ResolveUDPAddr("udp", a)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("gossip.advertise %s: %w", a, err)
+		}
+		p := u.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()), nil
+	}
+	if n.udp.Addr().IsUnspecified() {
+		return netip.AddrPort{}, fmt.Errorf("gossip.addr %s is every address of the machine: set gossip.advertise to the one that peers dial", n.udp)
+	}
+	return n.udp, nil
+}
+
+// run drives the mesh until ctx ends, then says good-bye and stops the protocols
+// before the links they use. Duplicate reports that somebody else lives under
+// our actor id.
+func (m *mesh) run(ctx context.Context) error {
+	up, down := context.WithCancel(context.Background())
+	defer down()
+	linked, unlink := context.WithCancel(context.Background())
+	defer unlink()
+	var protocols, links sync.WaitGroup
+	failed := make(chan error, 5)
+	start := func(group *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
+		group.Go(func() {
+			if err := run(ctx); err != nil {
+				failed <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	start(&links, linked, "transport", m.links.Run)
+	start(&protocols, up, "broadcast", m.broadcast.Run)
+	start(&protocols, up, "anti-entropy", m.antientropy.Run)
+	start(&protocols, up, "members", m.members.Run)
+	start(&protocols, up, "links to members", m.keepLinks)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-m.links.Duplicate():
+		err = errDuplicate
+	case <-m.node.store.Renewed():
+		err = errRenewed
+	case err = <-failed:
+	}
+	if leave := m.members.Leave(leaveTime); leave != nil && err == nil {
+		m.node.log.Debug("no good-bye", "err", leave)
+	}
+	down()
+	protocols.Wait()
+	unlink()
+	links.Wait()
+	return err
+}
+
+// Times of the mesh.
+const (
+	leaveTime   = time.Second     // to announce that we leave
+	dialTime    = 5 * time.Second // for one link
+	linkPeriod  = 2 * time.Second // between looks for members without a link
+	dialsAtOnce = 8
+)
+
+// Why a mesh ends although the node goes on.
+var (
+	errDuplicate = errors.New("another live node has this actor id")
+	errRenewed   = errors.New("the database took a new actor id")
+)
+
+// connect asks keepLinks to look now.
+func (m *mesh) connect() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keepLinks sees that there is a link to every member that is here, and tells
+// broadcast the round-trip times.
+func (m *mesh) keepLinks(ctx context.Context) error {
+	ticks := time.NewTicker(linkPeriod)
+	defer ticks.Stop()
+	for {
+		var dials sync.WaitGroup
+		slots := make(chan struct{}, dialsAtOnce)
+		for _, member := range m.members.Members() {
+			if member.Actor == m.actor || !member.State.Here() {
+				continue
+			}
+			if p, ok := m.links.Peer(member.Actor); ok {
+				m.broadcast.PeerUp(p.Actor, p.RTT)
+				continue
+			}
+			slots <- struct{}{}
+			dials.Go(func() {
+				defer func() { <-slots }()
+				dial, cancel := context.WithTimeout(ctx, dialTime)
+				defer cancel()
+				m.links.Dial(dial, member.Addr) // failures are logged there, and tried again
+			})
+		}
+		dials.Wait()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		case <-m.wake:
+		}
+	}
+}
+
+// Datagram implements transport.Handler.
+func (m *mesh) Datagram(from changeset.ActorID, b []byte) { m.members.Datagram(from, b) }
+
+// Stream implements transport.Handler: it hands a stream to its protocol.
+func (m *mesh) Stream(ctx context.Context, from changeset.ActorID, s *transport.Stream) {
+	var err error
+	switch s.Kind() {
+	case kindMembership:
+		m.members.Stream(from, s.NetConn())
+	case kindBroadcast:
+		err = m.broadcast.Receive(ctx, from, s)
+	case kindAntiEntropy:
+		err = m.antientropy.Serve(ctx, from, s)
+	default:
+		s.Cancel(uint64(transport.CodeFrameUnsupported))
+	}
+	if err != nil && ctx.Err() == nil {
+		m.node.log.Debug("stream ended", "peer", from, "err", err)
+	}
+}
+
+// PeerUp implements transport.Handler.
+func (m *mesh) PeerUp(p transport.Peer) {
+	m.broadcast.PeerUp(p.Actor, p.RTT)
+	m.antientropy.PeerUp(p.Actor)
+}
+
+// PeerDown implements transport.Handler.
+func (m *mesh) PeerDown(actor changeset.ActorID) {
+	m.broadcast.PeerDown(actor)
+	m.antientropy.PeerDown(actor)
+	m.connect()
+}
+
+// SendBatch implements broadcast.Sender: one uni stream per batch.
+func (m *mesh) SendBatch(ctx context.Context, to changeset.ActorID, batch [][]byte) error {
+	s, err := m.links.OpenUni(ctx, to, kindBroadcast)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { s.Cancel(0) })
+	defer stop()
+	for _, b := range batch {
+		if err := s.Send(broadcast.FrameChangeset, b); err != nil {
+			s.Cancel(0)
+			return err
+		}
+	}
+	return s.Close()
+}
+
+func (m *mesh) openSession(ctx context.Context, to changeset.ActorID) (antientropy.Stream, error) {
+	s, err := m.links.OpenBi(ctx, to, kindAntiEntropy)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func notInLog(err error) bool {
+	var n interface{ NotInLog() bool }
+	return errors.As(err, &n) && n.NotInLog()
+}
+
+// memberLinks adapts the transport to what membership asks for.
+type memberLinks struct{ *transport.Transport }
+
+// SendDatagram implements members.Links.
+func (l memberLinks) SendDatagram(to changeset.ActorID, b []byte) error {
+	return memberError(l.Transport.SendDatagram(to, b))
+}
+
+// OpenStream implements members.Links.
+func (l memberLinks) OpenStream(ctx context.Context, to changeset.ActorID) (net.Conn, error) {
+	s, err := l.OpenBi(ctx, to, kindMembership)
+	if err != nil {
+		return nil, memberError(err)
+	}
+	return s.NetConn(), nil
+}
+
+// Connect implements members.Links.
+func (l memberLinks) Connect(ctx context.Context, addr netip.AddrPort) (changeset.ActorID, error) {
+	p, err := l.Dial(ctx, addr)
+	return p.Actor, err
+}
+
+func memberError(err error) error {
+	if errors.Is(err, transport.ErrNoLink) {
+		return members.ErrNoLink
+	}
+	return err
+}

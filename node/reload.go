@@ -1,0 +1,44 @@
+package node
+
+import (
+	"context"
+	"fmt"
+)
+
+// Reload reads the configuration again (Config.Reread), takes over the keys that
+// change at run time (db.schema_paths, log.level, gossip.bootstrap), and applies
+// the schema files. The notes name the keys whose change needs a restart. On an
+// error the old schema is kept, and nothing of the new configuration was taken.
+// It is called by one goroutine at a time.
+func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	next := n.live
+	if n.cfg.Reread != nil {
+		read, err := n.cfg.Reread()
+		if err != nil {
+			n.log.Error("reload failed: the configuration is kept", "err", err)
+			return nil, err
+		}
+		changed, restart := n.live.Diff(read)
+		for _, key := range changed {
+			notes = append(notes, key+" changed")
+		}
+		for _, key := range restart {
+			notes = append(notes, key+" changed: needs a restart")
+			n.log.Warn("a changed key needs a restart", "err", key)
+		}
+		next = n.live.Reloaded(read)
+	}
+	files, err := n.schemaFiles(next.DB.SchemaPaths)
+	if err == nil {
+		err = n.store.Reload(ctx, files)
+	}
+	if err != nil {
+		n.log.Error("reload failed: the schema is kept", "err", err)
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	n.live = next
+	n.level.Set(next.Log.SlogLevel())
+	return notes, n.mesh.Load().members.SetSeeds(next.Gossip.Bootstrap)
+}

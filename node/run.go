@@ -1,0 +1,86 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/patinadb/patina/api"
+)
+
+// Run serves until ctx ends or the node cannot go on, and returns when
+// everything it started has ended. The order of the stop is: the API (no new
+// requests, two seconds for those that run), the mesh (good-bye, protocols, then
+// links), the store (what was accepted is committed), the files. It takes at
+// most five seconds.
+func (n *Node) Run(ctx context.Context) error {
+	serveCtx, stopServing := context.WithCancel(context.Background())
+	meshCtx, stopMesh := context.WithCancel(context.Background())
+	storeCtx, stopStore := context.WithCancel(context.Background())
+	defer stopServing()
+	defer stopMesh()
+	defer stopStore()
+	failed := make(chan error, 3)
+	start := func(ctx context.Context, name string, run func(context.Context) error) *sync.WaitGroup {
+		var g sync.WaitGroup
+		g.Go(func() {
+			err := run(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			failed <- err
+		})
+		return &g
+	}
+	server := api.NewServer(api.ServerConfig{Handler: api.New(*n.Handler()), Listener: n.listener, Log: n.log})
+	storage := start(storeCtx, "store", n.store.Run)
+	links := start(meshCtx, "mesh", n.runMesh)
+	serving := start(serveCtx, "api", server.Run)
+	n.log.Info("node started", "actor", n.store.Actor(), "component", "node")
+
+	var err error
+	ended := 0
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		ended++
+	}
+	n.log.Info("node stops", "component", "node")
+	stopServing()
+	serving.Wait()
+	stopMesh()
+	links.Wait()
+	stopStore()
+	storage.Wait()
+	for ; ended < cap(failed); ended++ {
+		err = errors.Join(err, <-failed)
+	}
+	return errors.Join(err, n.store.Close())
+}
+
+// runMesh drives the mesh, and a new one each time the node takes a new actor
+// id.
+func (n *Node) runMesh(ctx context.Context) error {
+	for {
+		m := n.mesh.Load()
+		err := m.run(ctx)
+		switch {
+		case errors.Is(err, errDuplicate):
+			n.log.Warn("another live node has this actor id: taking a new one", "actor", m.actor)
+			if renewed := n.store.RenewActor(ctx, m.actor); renewed != nil {
+				return renewed
+			}
+		case !errors.Is(err, errRenewed):
+			return err
+		}
+		conn, err := listenUDP(ctx, n.udp.String())
+		if err != nil {
+			return fmt.Errorf("listen again under the new actor id: %w", err)
+		}
+		if m, err = n.newMesh(conn); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		n.mesh.Store(m)
+	}
+}

@@ -1,0 +1,55 @@
+package node
+
+import (
+	"time"
+
+	"github.com/patinadb/patina/api"
+	"github.com/patinadb/patina/changeset"
+)
+
+// Status returns the node's state as the API shows it; the handler adds its own
+// queues and the readiness.
+func (n *Node) Status() api.Status {
+	v := n.store.Vector()
+	m := n.mesh.Load()
+	s := api.Status{
+		Actor: n.store.Actor(), Cluster: n.cfg.Gossip.Cluster, Version: Version, Uptime: time.Since(n.started).Seconds(),
+		Heads: map[changeset.ActorID]changeset.Version{}, VectorDigest: v.Digest(), SchemaDigest: n.store.SchemaDigest(),
+	}
+	for _, actor := range v.Actors() {
+		if head := v.Entry(actor).Applied.Last(); head > 0 {
+			s.Heads[actor] = head
+		}
+	}
+	for _, member := range m.members.Members() {
+		s.Members = append(s.Members, api.Member{
+			Actor: member.Actor, Addr: member.Addr, APIAddr: member.APIAddr, State: string(member.State),
+			RTT: float64(member.RTT) / float64(time.Millisecond),
+		})
+	}
+	for _, p := range n.store.Parked() {
+		s.Parked = append(s.Parked, api.Parked{Actor: p.Actor, Version: p.Version, Reason: p.Reason})
+	}
+	s.Queues = n.queues(m)
+	return s
+}
+
+// queues lists the bounded queues of every part.
+func (n *Node) queues(m *mesh) (out []api.Queue) {
+	for _, q := range n.store.Queues() {
+		out = append(out, api.Queue(q))
+	}
+	for _, q := range m.links.Queues() {
+		out = append(out, api.Queue(q))
+	}
+	for _, q := range m.members.Queues() {
+		out = append(out, api.Queue(q))
+	}
+	for _, q := range m.broadcast.Queues() {
+		out = append(out, api.Queue(q))
+	}
+	for _, q := range m.antientropy.Queues() {
+		out = append(out, api.Queue(q))
+	}
+	return out
+}
