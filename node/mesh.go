@@ -47,18 +47,18 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	m.links, err = transport.New(transport.Config{
 		Conn: conn, Cluster: n.cfg.Gossip.Cluster, Secret: n.cfg.Gossip.Secret.Reveal(), Name: name,
 		Actor: m.actor, Epoch: n.store.Epoch(), SchemaDigest: n.store.SchemaDigest, Advertise: advertise,
-		ResetKey: n.store.Secret(), Now: n.cfg.Now, Log: n.log.With("component", "transport"), Handler: m,
+		ResetKey: n.store.Secret(), Now: n.cfg.Now, Log: n.log, Handler: m,
 	})
 	if err != nil {
 		return nil, err
 	}
-	m.broadcast = broadcast.New(broadcast.Config{Self: m.actor, Sender: m, Deliver: n.store.TryApply, Log: n.log.With("component", "broadcast")})
+	m.broadcast = broadcast.New(broadcast.Config{Self: m.actor, Sender: m, Deliver: n.store.TryApply, Log: n.log})
 	m.antientropy = antientropy.New(antientropy.Config{
-		Self: m.actor, Store: n.store, Open: m.openSession, NotInLog: notInLog, Log: n.log.With("component", "antientropy"),
+		Self: m.actor, Store: n.store, Open: m.openSession, NotInLog: notInLog, Log: n.log,
 	})
 	m.members, err = members.New(members.Config{
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
-		Cluster: n.cfg.Gossip.Cluster, Seeds: n.cfg.Gossip.Bootstrap, Links: memberLinks{m.links}, Log: n.log.With("component", "members"),
+		Cluster: n.cfg.Gossip.Cluster, Seeds: n.cfg.Gossip.Bootstrap, Links: memberLinks{m.links}, Log: n.log,
 		Digest:   func() [32]byte { return n.store.Vector().Digest() },
 		OnDigest: m.antientropy.Digest, OnChange: func(members.Event) { m.connect() },
 	})
@@ -220,8 +220,13 @@ func (m *mesh) SendBatch(ctx context.Context, to changeset.ActorID, batch [][]by
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { s.Cancel(0) })
-	defer stop()
+	cancelled := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(cancelled); s.Cancel(0) })
+	defer func() {
+		if !stop() {
+			<-cancelled
+		}
+	}()
 	for _, b := range batch {
 		if err := s.Send(broadcast.FrameChangeset, b); err != nil {
 			s.Cancel(0)

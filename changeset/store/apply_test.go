@@ -162,12 +162,7 @@ func TestUpdateWaitsForItsInsert(t *testing.T) {
 	lone := start(t, Config{Schema: schemaOf(itemsSchema)})
 	begin := time.Now()
 	apply(t, lone, u)
-	for !lone.Vector().Holds(update) {
-		if time.Since(begin) > 10*time.Second {
-			t.Fatal("the update never left the waiting room")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	eventually(t, "the update leaves the waiting room", func() bool { return lone.Vector().Holds(update) })
 	if d := time.Since(begin); d < waitLimit {
 		t.Errorf("the update waited %v, want %v", d, waitLimit)
 	}

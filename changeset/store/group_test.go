@@ -46,9 +46,7 @@ func (n *node) together(requests ...[]sqlite.Statement) []outcome {
 	var wg sync.WaitGroup
 	for i, r := range requests {
 		wg.Go(func() { out[i].results, out[i].id, out[i].err = n.Transact(context.Background(), r) })
-		for len(n.queues.requests) <= i { // queued in this order
-			time.Sleep(50 * time.Microsecond)
-		}
+		eventually(n.t, "the request is queued", func() bool { return len(n.queues.requests) > i })
 	}
 	release()
 	wg.Wait()

@@ -209,18 +209,18 @@ func compareConstraints(have, want *table) *SchemaError {
 	return nil
 }
 
-// onlyMore reports whether have's CHECKs are want's and those of columns that
+// onlyMore reports whether t's CHECKs are want's and those of columns that
 // want does not mention.
-func (have *table) onlyMore(want *table) bool {
+func (t *table) onlyMore(want *table) bool {
 	var rest []string
-	for i := range have.columns {
-		if c := &have.columns[i]; want.column(c.name) == nil {
+	for i := range t.columns {
+		if c := &t.columns[i]; want.column(c.name) == nil {
 			rest = append(rest, checkClauses(c.clause.tokens)...)
 		}
 	}
 	rest = append(rest, want.checks...)
 	slices.Sort(rest)
-	return slices.Equal(rest, have.checks)
+	return slices.Equal(rest, t.checks)
 }
 
 // uniques returns the UNIQUE constraints as sorted text, but for those on a

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -76,6 +77,18 @@ func tryStart(t *testing.T, cfg Config) (*node, error) {
 		}
 	})
 	return n, nil
+}
+
+// eventually waits for a condition, for at most ten seconds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); <-ticks.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen: %s", what)
+		}
+	}
 }
 
 func text(sql string, params ...any) sqlite.Statement {
