@@ -62,6 +62,54 @@ func TestTwoDialsOfOneNodeKeepTheNewest(t *testing.T) {
 	})
 }
 
+// The moment between the end of a connection and the removal of its link.
+func TestDeadLinkIsNeverUsed(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a := n.start(t, 1)
+		defer a.stop()
+		r, now := newRegistry(actor(1)), time.Now()
+		var links []*link
+		for i := range 3 {
+			p := n.dialRaw(t, 9+i, a)
+			defer p.stop()
+			peer := rawHello(9)
+			if i == 2 {
+				peer.nonce = [16]byte{99}
+			}
+			links = append(links, newLink(p.conn, vaddr(9+i), peer, order{epoch: 1, dialer: actor(9), dial: uint64(i)}))
+		}
+		for _, l := range links[:2] {
+			if _, ok := r.add(l, now); !ok {
+				t.Fatal("not added")
+			}
+		}
+		if r.best(actor(9)) != links[1] || r.at(vaddr(9)) != links[1] {
+			t.Error("the newest link is not in use")
+		}
+		if _, ok := r.add(links[2], now); ok {
+			t.Error("another process was let in beside live links")
+		}
+		links[1].close(CodeLeaving, "")
+		if r.best(actor(9)) != links[0] || r.at(vaddr(10)) != links[0] {
+			t.Error("a dead link is in use")
+		}
+		links[0].close(CodeLeaving, "")
+		if r.best(actor(9)) != nil || r.at(vaddr(9)) != nil || len(r.rivals(actor(9), links[2].peer.nonce)) != 0 {
+			t.Error("dead links are in use")
+		}
+		if _, ok := r.add(links[2], now); !ok || r.best(actor(9)) != links[2] {
+			t.Error("dead links kept another process out")
+		}
+		for _, l := range links {
+			r.remove(l, now)
+			r.remove(l, now)
+		}
+		if len(r.peers) != 0 || len(r.dirty) != 1 {
+			t.Errorf("%d peers left, %d to be told of", len(r.peers), len(r.dirty))
+		}
+	})
+}
+
 // twoLinks links a and b twice; the second, kept one is returned.
 func twoLinks(t *testing.T, n *vnet, a *testNode) (loser, winner *link) {
 	t.Helper()

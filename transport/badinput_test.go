@@ -128,6 +128,33 @@ func TestBadDatagramClosesTheLink(t *testing.T) {
 	})
 }
 
+func TestStreamWithoutItsKindTimesOut(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a := n.start(t, 1)
+		defer a.stop()
+		p := n.dialRaw(t, 9, a)
+		defer p.stop()
+		p.link(9)
+		silent, err := p.conn.OpenUniStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.uni(AppendFrame([]byte{2}, 1, []byte("later stream")))
+		time.Sleep(time.Second)
+		if got := fmt.Sprint(a.received()); got != "[later stream]" {
+			t.Errorf("received %s", got)
+		}
+		if silent.Context().Err() != nil {
+			t.Error("given up at once")
+		}
+		time.Sleep(kindTimeout)
+		if silent.Context().Err() == nil {
+			t.Error("waits forever")
+		}
+		a.wantEvents("up 9")
+	})
+}
+
 func TestWrongSecretIsNamedAtBothEnds(t *testing.T) {
 	for _, c := range []struct {
 		desc  string

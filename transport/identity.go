@@ -135,36 +135,36 @@ func nodeURI(cluster, name string) *url.URL {
 
 // tls returns the one configuration for both roles. Names are not checked by
 // the library (there are no host names): verify does it all.
-func (id *identity) tls() *tls.Config {
+func (i *identity) tls() *tls.Config {
 	return &tls.Config{
-		Certificates:       []tls.Certificate{id.cert},
+		Certificates:       []tls.Certificate{i.cert},
 		ClientAuth:         tls.RequireAnyClientCert,
 		InsecureSkipVerify: true,
-		VerifyConnection:   id.verify,
+		VerifyConnection:   i.verify,
 		NextProtos:         []string{alpn},
 		MinVersion:         tls.VersionTLS13,
 		// The larger hybrid key shares would need a second first packet, which
 		// loss makes slow.
 		CurvePreferences:       []tls.CurveID{tls.X25519, tls.CurveP256},
 		SessionTicketsDisabled: true,
-		Time:                   id.now,
+		Time:                   i.now,
 	}
 }
 
 // verify checks the peer's chain and then its name. A chain that does not lead
 // to our CA is a wrong secret, unless the unverified certificate itself says
 // that it is of another cluster.
-func (id *identity) verify(cs tls.ConnectionState) error {
+func (i *identity) verify(cs tls.ConnectionState) error {
 	if len(cs.PeerCertificates) == 0 {
 		return refusal(CodeWrongSecret, "no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
 	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:       id.roots,
-		CurrentTime: id.now(),
+		Roots:       i.roots,
+		CurrentTime: i.now(),
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
-	if named := id.checkName(leaf); named != nil {
+	if named := i.checkName(leaf); named != nil {
 		return named
 	}
 	if err != nil {
@@ -173,12 +173,12 @@ func (id *identity) verify(cs tls.ConnectionState) error {
 	return nil
 }
 
-func (id *identity) checkName(leaf *x509.Certificate) error {
+func (i *identity) checkName(leaf *x509.Certificate) error {
 	if len(leaf.URIs) != 1 || leaf.URIs[0].Scheme != uriScheme {
 		return refusal(CodeWrongSecret, "the certificate names no node")
 	}
-	if c := leaf.URIs[0].Host; c != id.cluster {
-		return refusal(CodeForeignCluster, "peer is of %.64q, this node of %q", c, id.cluster)
+	if c := leaf.URIs[0].Host; c != i.cluster {
+		return refusal(CodeForeignCluster, "peer is of %.64q, this node of %q", c, i.cluster)
 	}
 	return nil
 }

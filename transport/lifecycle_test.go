@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -44,7 +45,12 @@ func TestPartitionIsReportedOnceAndHeals(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		before := time.Now()
 		a.say(actor(2), "lost")
-		time.Sleep(time.Minute)
+		time.Sleep(15 * time.Second)
+		at, ok := a.LastReceived(actor(2))
+		if age := time.Since(at); !ok || age < 15*time.Second || age > 20*time.Second {
+			t.Errorf("the link is up (%v), its last packet came %v ago", ok, age)
+		}
+		time.Sleep(45 * time.Second)
 		a.wantEvents("up 2", "down 2")
 		b.wantEvents("up 1", "down 1")
 		a.wantEnded(CodeIdle, false, 1)
@@ -68,6 +74,54 @@ func TestPartitionIsReportedOnceAndHeals(t *testing.T) {
 	})
 }
 
+// slowUp is a handler that takes its time to learn of a peer.
+type slowUp struct {
+	*testNode
+	delay time.Duration
+}
+
+func (s slowUp) PeerUp(p Peer) {
+	time.Sleep(s.delay)
+	s.testNode.PeerUp(p)
+}
+
+func (s slowUp) Stream(ctx context.Context, from changeset.ActorID, st *Stream) {
+	s.event("stream", from)
+	s.testNode.Stream(ctx, from, st)
+}
+
+func TestPeerUpComesBeforeWhatThePeerSends(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a := n.start(t, 1)
+		b := n.start(t, 2, func(c *Config) { c.Handler = slowUp{c.Handler.(*testNode), 5 * time.Second} })
+		defer stopAll([]*testNode{a, b})
+		a.dial(b)
+		if err := a.say(actor(2), "early"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		b.wantEvents("up 1", "stream 1")
+		if got := b.received(); !slices.Equal(got, []string{"early"}) {
+			t.Errorf("received %q", got)
+		}
+	})
+}
+
+func TestLinkThatEndsBeforeItIsAnnouncedIsNotSpokenOf(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		first, second := n.start(t, 1), n.start(t, 2)
+		b := n.start(t, 3, func(c *Config) { c.Handler = slowUp{c.Handler.(*testNode), 5 * time.Second} })
+		defer stopAll([]*testNode{first, b})
+		first.dial(b)
+		time.Sleep(time.Second)
+		second.dial(b)
+		time.Sleep(time.Second)
+		second.stop()
+		time.Sleep(time.Minute)
+		b.wantEvents("up 1")
+	})
+}
+
 func TestLeavingIsSaid(t *testing.T) {
 	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
 		a, b := n.start(t, 1), n.start(t, 2)
@@ -79,6 +133,9 @@ func TestLeavingIsSaid(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		a.wantEvents("up 2", "down 2")
 		a.wantEnded(CodeLeaving, true, 1)
+		if _, err := b.conn.WriteTo(nil, a.conn.LocalAddr()); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Run left its socket open: %v", err)
+		}
 		if _, err := b.Dial(t.Context(), a.LocalAddr()); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("dial after the stop: %v", err)
 		}
@@ -214,6 +271,52 @@ func TestOwnActorIDElsewhere(t *testing.T) {
 			}
 			x.wantEvents()
 		}
+	})
+}
+
+// A refusal is one packet. It is lost here, after the hello was acknowledged,
+// and asked for again.
+func TestLostRefusalIsRepeated(t *testing.T) {
+	bubble(t, 50*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a, b := n.start(t, 1), n.start(t, 2)
+		second := n.start(t, 3, func(c *Config) { c.Actor = actor(2) })
+		defer stopAll([]*testNode{a, b, second})
+		a.dial(b)
+		time.Sleep(time.Second)
+		start := time.Now()
+		var lost atomic.Int64
+		n.setCut(func(from, to netip.AddrPort) bool {
+			d := time.Since(start)
+			cut := from == vaddr(1) && to == vaddr(3) && d > 420*time.Millisecond && d < 460*time.Millisecond
+			if cut {
+				lost.Add(1)
+			}
+			return cut
+		})
+		_, err := second.Dial(t.Context(), a.LocalAddr())
+		if d := time.Since(start); !errors.Is(err, CodeDuplicateActor) || d > 2*time.Second {
+			t.Errorf("after %v: %v", d, err)
+		}
+		if lost.Load() == 0 {
+			t.Error("nothing was lost")
+		}
+	})
+}
+
+// The notifier is busy while a peer restarts: it must not miss that.
+func TestRestartIsReportedByABusyNotifier(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a, other := n.start(t, 1), n.start(t, 2)
+		b := n.start(t, 3, func(c *Config) { c.Handler = slowUp{c.Handler.(*testNode), 5 * time.Second} })
+		a.dial(b)
+		time.Sleep(10 * time.Second)
+		other.dial(b)
+		time.Sleep(time.Second)
+		a = restart(t, n, a, 1)
+		a.dial(b)
+		time.Sleep(time.Minute)
+		b.wantEvents("up 1", "up 2", "down 1", "up 1")
+		stopAll([]*testNode{a, other, b})
 	})
 }
 

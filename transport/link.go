@@ -197,10 +197,6 @@ func (l *link) handle(ctx context.Context, in incoming, h Handler) {
 // answers with a stateless reset or not at all. It takes up to two seconds.
 func (l *link) answers(ctx context.Context) bool {
 	const rounds, pause = 8, 250 * time.Millisecond
-	// What the former process sent before it died must not count as an answer.
-	if !l.pause(ctx, 2*l.conn.ConnectionStats().SmoothedRTT+50*time.Millisecond) {
-		return false
-	}
 	before := l.conn.ConnectionStats().PacketsReceived
 	for range rounds {
 		l.enqueue(encodeDatagram(datagramProbe, nil))
