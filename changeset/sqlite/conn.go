@@ -37,6 +37,7 @@ type Conn struct {
 
 	functions []function
 
+	walFrames   int // after the last commit
 	deadline    time.Time
 	now         func() time.Time
 	expired     bool        // the progress handler ended a statement by the deadline

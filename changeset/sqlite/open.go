@@ -134,6 +134,8 @@ func (c *Conn) configure(cfg Config, path string) error {
 	if err := c.Exec(settings(cfg)); err != nil {
 		return err
 	}
+	// Last, since PRAGMA wal_autocheckpoint takes the hook away.
+	lib.Xsqlite3_wal_hook(c.tls, c.db, walEntry, c.handle)
 	return c.readNames()
 }
 

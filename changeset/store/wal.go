@@ -28,14 +28,16 @@ const (
 
 // walKeeper owns a connection of its own, which anchors the database for the
 // life of the process (the last one to close would delete the -wal) and moves
-// the WAL into the file in the background.
+// the WAL into the file in the background while it is small. Only one side can
+// be at it at a time, so above walReset the keeper leaves it to the writer.
 type walKeeper struct {
-	conn   *sqlite.Conn
-	dirty  atomic.Bool  // something was committed since the last backfill
-	frames atomic.Int64 // in the WAL as of the last checkpoint of either side
+	conn  *sqlite.Conn
+	dirty atomic.Bool // something was committed since the last backfill
+	large atomic.Bool // the WAL is above walReset
 
-	// The writer's: the size of the WAL in bytes at which it waits for readers,
-	// and how long.
+	// The writer's: the frames in the WAL when it looked last, the size in bytes
+	// at which it waits for readers, and how long.
+	frames   int
 	force    int64
 	patience time.Duration
 }
@@ -48,16 +50,15 @@ func newWALKeeper(cfg Config) (*walKeeper, error) {
 	return &walKeeper{conn: c, force: walForce, patience: walPatience}, nil
 }
 
-// run backfills until ctx ends. A checkpoint that finds the other side at it is
-// done by that one.
+// run backfills until ctx ends.
 func (k *walKeeper) run(ctx context.Context) {
 	ticks := time.NewTicker(walBackfill)
 	defer ticks.Stop()
 	for {
 		select {
 		case <-ticks.C:
-			if k.dirty.Swap(false) {
-				k.checkpoint(k.conn)
+			if !k.large.Load() && k.dirty.Swap(false) {
+				k.conn.Checkpoint(false) // what fails here is the writer's to find out
 			}
 		case <-ctx.Done():
 			return
@@ -65,31 +66,25 @@ func (k *walKeeper) run(ctx context.Context) {
 	}
 }
 
-func (k *walKeeper) checkpoint(c *sqlite.Conn) error {
-	frames, moved, err := c.Checkpoint(false)
-	if err != nil {
-		if errors.Is(err, sqlite.ErrBusy) {
-			return nil
-		}
-		return err
-	}
-	if moved == frames {
-		frames = 0 // the next commit starts over
-	}
-	k.frames.Store(int64(frames))
-	return nil
-}
-
 // afterCommit runs on the writer's goroutine between two transactions.
 func (k *walKeeper) afterCommit(w *writer) error {
+	frames := w.conn.WALFrames()
+	if frames == k.frames {
+		return nil // nothing was committed
+	}
+	k.frames = frames
 	k.dirty.Store(true)
-	size := k.frames.Load() * walFrameSize
+	size := int64(frames) * walFrameSize
+	k.large.Store(size >= walReset)
 	if size < walReset {
 		return nil
 	}
 	w.conn.SetMode(sqlite.ModeInternal)
-	err := k.checkpoint(w.conn)
-	if size = k.frames.Load() * walFrameSize; err == nil && size >= k.force {
+	_, _, err := w.conn.Checkpoint(false)
+	if errors.Is(err, sqlite.ErrBusy) {
+		err = nil // the keeper is at it
+	}
+	if err == nil && size >= k.force {
 		err = k.waitForReaders(w, size)
 	}
 	if err != nil {
@@ -106,7 +101,6 @@ func (k *walKeeper) waitForReaders(w *writer, size int64) error {
 	w.conn.SetBusyTimeout(busyTimeout)
 	switch {
 	case err == nil:
-		k.frames.Store(0)
 		k.force, k.patience = walForce, walPatience
 	case errors.Is(err, sqlite.ErrBusy):
 		k.force, k.patience = size+walStep, min(2*k.patience, walLimit)
