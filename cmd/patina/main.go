@@ -27,6 +27,8 @@ func main() {
 // commands lists the verbs in the order of the help text.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		agentCommand(),
+		devclusterCommand(),
 		execCommand(),
 		queryCommand(),
 		migrateCommand(),
