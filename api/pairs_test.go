@@ -26,7 +26,7 @@ func echoWrite(_ context.Context, list []sqlite.Statement) (results []sqlite.Res
 		r := sqlite.Result{Time: 1}
 		switch {
 		case st.SQL == "fail":
-			return append(results, sqlite.Result{Err: errUnique}), changeset.ID{}, nil
+			return append(results, sqlite.Result{Err: errUnique}), id, nil
 		case st.SQL == "returning":
 			id = changeset.ID{Actor: testActor, Version: 7}
 			r.HasRows = true

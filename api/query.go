@@ -97,7 +97,7 @@ type rowWriter struct {
 	begun  bool // the answer has its status
 	broken bool // the client does not take any more
 	row    uint64
-	sent   time.Time
+	sent   time.Time // zero before the first row, which is always due
 }
 
 // Columns makes the first line, which goes out with the first row.
@@ -115,7 +115,7 @@ func (s *rowWriter) Row(values []changeset.Value) error {
 	b = append(strconv.AppendUint(b, s.row, 10), ',')
 	b = wire.AppendValues(b, values)
 	s.buffer = append(b, ']', '}', '\n')
-	if !s.begun || len(s.buffer) >= flushBytes || time.Since(s.sent) >= flushEvery {
+	if len(s.buffer) >= flushBytes || time.Since(s.sent) >= flushEvery {
 		return s.flush()
 	}
 	return nil

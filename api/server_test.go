@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -345,6 +346,52 @@ func TestShutdownLetsWritesEndAndCutsQueries(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+func TestShutdownTellsWhoWaits(t *testing.T) {
+	begun := make(chan struct{})
+	db := fakeDB{transact: func(ctx context.Context, _ []sqlite.Statement) ([]sqlite.Result, changeset.ID, error) {
+		close(begun)
+		<-ctx.Done() // as a write that is still queued
+		return nil, changeset.ID{}, ctx.Err()
+	}}
+	addr, stop := start(t, Config{Database: db}, time.Millisecond)
+	answer := make(chan string, 1)
+	go func() {
+		res, err := http.Post("http://"+addr+"/v1/transactions", "", strings.NewReader(`["x"]`))
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		answer <- fmt.Sprint(res.StatusCode, res.Header.Get("Retry-After"), string(b))
+	}()
+	<-begun
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if got, want := <-answer, `503`+`1`+`{"error":"the node is shutting down"}`+"\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// deafWriter is a connection that takes nothing.
+type deafWriter struct{ header http.Header }
+
+func (d deafWriter) Header() http.Header       { return d.header }
+func (d deafWriter) WriteHeader(int)           {}
+func (d deafWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func TestRowsThatCannotBeSentAbortTheAnswer(t *testing.T) {
+	defer func() {
+		if got := recover(); got != http.ErrAbortHandler {
+			t.Errorf("recovered %v", got)
+		}
+	}()
+	h := newHandler(Config{Database: echoDB})
+	h.ServeHTTP(deafWriter{http.Header{}}, httptest.NewRequest("POST", "/v1/queries", strings.NewReader(`["rows", 1]`)))
+	t.Error("the handler returned")
 }
 
 func TestRequestThatWillNotEndIsReported(t *testing.T) {

@@ -21,12 +21,15 @@ import (
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
-// What crosses the API.
 type (
+	// Statement is SQL with its parameters.
 	Statement = sqlite.Statement
-	Result    = sqlite.Result
-	Value     = sqlite.Value
-	Status    = api.Status
+	// Result is what became of one statement.
+	Result = sqlite.Result
+	// Value is a parameter or a cell.
+	Value = sqlite.Value
+	// Status is what a node says of itself.
+	Status = api.Status
 )
 
 // maxAnswer bounds an answer that is read whole.
