@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"strings"
@@ -21,6 +22,10 @@ type Config struct {
 	// Gossip.Addr; the node closes it. Whole clusters run in virtual time on
 	// such sockets.
 	Conn net.PacketConn
+	// Listen, if set, binds the socket of the mesh in place of the system, at
+	// the start unless Conn is given, and again under the same address whenever
+	// the node takes a new actor id and the links of the old one are closed.
+	Listen func(ctx context.Context) (net.PacketConn, error)
 	// Listener, if set, serves the HTTP API in place of one bound to API.Addr;
 	// the node closes it.
 	Listener net.Listener

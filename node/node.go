@@ -101,7 +101,7 @@ func (n *Node) open(ctx context.Context) error {
 // is after the schema was applied.
 func (n *Node) bind(ctx context.Context) (err error) {
 	if n.cfg.Conn == nil {
-		if n.cfg.Conn, err = listenUDP(ctx, n.cfg.Gossip.Addr); err != nil {
+		if n.cfg.Conn, err = n.listen(ctx, n.cfg.Gossip.Addr); err != nil {
 			return err
 		}
 	}
@@ -117,7 +117,11 @@ func (n *Node) bind(ctx context.Context) (err error) {
 	return nil
 }
 
-func listenUDP(ctx context.Context, addr string) (net.PacketConn, error) {
+// listen binds a socket for the mesh.
+func (n *Node) listen(ctx context.Context, addr string) (net.PacketConn, error) {
+	if n.cfg.Listen != nil {
+		return n.cfg.Listen(ctx)
+	}
 	c, err := new(net.ListenConfig).ListenPacket(ctx, "udp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on gossip.addr %s: %w", addr, cause(err))

@@ -74,7 +74,7 @@ func (n *Node) runMesh(ctx context.Context) error {
 		case !errors.Is(err, errRenewed):
 			return err
 		}
-		conn, err := listenUDP(ctx, n.udp.String())
+		conn, err := n.listen(ctx, n.udp.String())
 		if err != nil {
 			return fmt.Errorf("listen again under the new actor id: %w", err)
 		}
