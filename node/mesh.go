@@ -126,10 +126,9 @@ func (m *mesh) run(ctx context.Context) error {
 
 // Times of the mesh.
 const (
-	leaveTime   = time.Second     // to announce that we leave
-	dialTime    = 5 * time.Second // for one link
-	linkPeriod  = 2 * time.Second // between looks for members without a link
-	dialsAtOnce = 8
+	leaveTime  = time.Second     // to announce that we leave
+	dialTime   = 5 * time.Second // for one link
+	linkPeriod = 2 * time.Second // between looks for members without a link
 )
 
 // Why a mesh ends although the node goes on.
@@ -137,48 +136,6 @@ var (
 	errDuplicate = errors.New("another live node has this actor id")
 	errRenewed   = errors.New("the database took a new actor id")
 )
-
-// connect asks keepLinks to look now.
-func (m *mesh) connect() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
-
-// keepLinks sees that there is a link to every member that is here, and tells
-// broadcast the round-trip times.
-func (m *mesh) keepLinks(ctx context.Context) error {
-	ticks := time.NewTicker(linkPeriod)
-	defer ticks.Stop()
-	for {
-		var dials sync.WaitGroup
-		slots := make(chan struct{}, dialsAtOnce)
-		for _, member := range m.members.Members() {
-			if member.Actor == m.actor || !member.State.Here() {
-				continue
-			}
-			if p, ok := m.links.Peer(member.Actor); ok {
-				m.broadcast.PeerUp(p.Actor, p.RTT)
-				continue
-			}
-			slots <- struct{}{}
-			dials.Go(func() {
-				defer func() { <-slots }()
-				dial, cancel := context.WithTimeout(ctx, dialTime)
-				defer cancel()
-				m.links.Dial(dial, member.Addr) // failures are logged there, and tried again
-			})
-		}
-		dials.Wait()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticks.C:
-		case <-m.wake:
-		}
-	}
-}
 
 // Datagram implements transport.Handler.
 func (m *mesh) Datagram(from changeset.ActorID, b []byte) { m.members.Datagram(from, b) }
