@@ -89,13 +89,15 @@ func query(c *sqlite.Conn, st sqlite.Statement, sink sqlite.RowSink) error {
 	if err := q.BindStatement(st); err != nil {
 		return err
 	}
-	names := make([]string, q.ColumnCount())
-	for i := range names {
-		names[i] = q.ColumnName(i)
-	}
+	// The first step compiles again if the schema has moved: what the columns
+	// are is known after it.
 	row, err := q.Step()
 	if err != nil {
 		return err
+	}
+	names := make([]string, q.ColumnCount())
+	for i := range names {
+		names[i] = q.ColumnName(i)
 	}
 	if err := sink.Columns(names); err != nil {
 		return err
