@@ -29,16 +29,16 @@ const (
 
 	uriScheme = "patina"
 	caName    = "patina cluster CA"
-	leafYears = 10
 )
 
-// Certificates begin to be valid before any clock that a node can have: clocks
-// may differ by hours, and a board without a battery starts in 1970.
-var notBefore = time.Unix(0, 0).UTC()
-
-// caNotAfter is fixed, so that CA certificates made at different times differ
-// in the signature only.
-var caNotAfter = time.Date(2199, 12, 31, 0, 0, 0, 0, time.UTC)
+// All certificates are valid as long as any clock that a node can have: clocks
+// may differ by hours, and a board without a battery starts in 1970, makes its
+// certificate, and learns the time later. The times are fixed, so that CA
+// certificates made at different times differ in the signature only.
+var (
+	notBefore = time.Unix(0, 0).UTC()
+	notAfter  = time.Date(2199, 12, 31, 0, 0, 0, 0, time.UTC)
+)
 
 // deriveCA derives the cluster's CA key: HKDF-SHA256 with the cluster name as
 // info; the first 32-byte block that is a valid scalar is the key.
@@ -82,7 +82,7 @@ func newIdentity(cfg Config) (*identity, error) {
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: caName},
 		NotBefore:             notBefore,
-		NotAfter:              caNotAfter,
+		NotAfter:              notAfter,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign,
@@ -116,7 +116,7 @@ func issue(cfg Config, caCert *x509.Certificate, caKey *ecdsa.PrivateKey) (tls.C
 	leaf := &x509.Certificate{
 		SerialNumber: serial,
 		NotBefore:    notBefore,
-		NotAfter:     cfg.Now().AddDate(leafYears, 0, 0),
+		NotAfter:     notAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		URIs:         []*url.URL{nodeURI(cfg.Cluster, cfg.Name)},

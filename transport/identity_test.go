@@ -93,7 +93,7 @@ func TestVerify(t *testing.T) {
 		{"same secret and cluster", testIdentity(t, testSecret, "one", now), 0},
 		{"clock two days behind", testIdentity(t, testSecret, "one", now.Add(-48*time.Hour)), 0},
 		{"clock years ahead", testIdentity(t, testSecret, "one", now.AddDate(8, 0, 0)), 0},
-		{"certificate long expired", testIdentity(t, testSecret, "one", now.AddDate(-11, 0, 0)), CodeWrongSecret},
+		{"started as a board that knows no time", testIdentity(t, testSecret, "one", time.Unix(0, 0)), 0},
 		{"other secret", testIdentity(t, testSecret+"x", "one", now), CodeWrongSecret},
 		{"other cluster", testIdentity(t, testSecret, "two", now), CodeForeignCluster},
 	} {
@@ -115,6 +115,16 @@ func TestVerify(t *testing.T) {
 	}
 	if err := self.verify(tls.ConnectionState{}); err == nil {
 		t.Error("no certificate was accepted")
+	}
+	leaf, err := x509.ParseCertificate(self.cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for year, accepted := range map[int]bool{1970: true, 2199: true, 2201: false} {
+		then := testIdentity(t, testSecret, "one", time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC))
+		if err := then.verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}); (err == nil) != accepted {
+			t.Errorf("a clock in %d: %v", year, err)
+		}
 	}
 }
 
