@@ -14,6 +14,7 @@ import (
 // acknowledged writes (DESIGN section 3): none of these may be led to one of
 // those three.
 var fileOpeners = map[string]string{
+	"changeset/store.lockDatabase":    "the lock file beside the database",
 	"changeset/store.machineIdentity": "/etc/machine-id",
 	"changeset/store.readSidecar":     "the identity file beside the database",
 	"changeset/store.writeSidecar":    "the identity file beside the database, replaced by rename",

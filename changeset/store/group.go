@@ -333,6 +333,9 @@ func (w *writer) executeOne(s *sqlite.Stmt, st sqlite.Statement) (sqlite.Result,
 	return w.collect(s)
 }
 
+// maxReturned bounds what RETURNING of one statement may yield, in bytes.
+const maxReturned = 32 << 20
+
 // collect steps s to its end. Rows are kept for RETURNING alone: what a SELECT
 // yields inside a transaction is not part of rqlite's answer.
 func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
@@ -340,7 +343,7 @@ func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
 	if err := w.checkTargets(writes); err != nil {
 		return res, err
 	}
-	before := w.conn.TotalChanges()
+	before, size := w.conn.TotalChanges(), 0
 	returning := len(writes) > 0 && s.ColumnCount() > 0
 	if returning {
 		res.HasRows = true
@@ -363,6 +366,10 @@ func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
 		values := make([]sqlite.Value, s.ColumnCount())
 		for i := range values {
 			values[i] = s.Column(i)
+			size += len(values[i].Bytes()) + 1
+		}
+		if size > maxReturned {
+			return res, fmt.Errorf("RETURNING yields more than %d bytes", maxReturned)
 		}
 		res.Rows = append(res.Rows, values)
 	}

@@ -214,6 +214,23 @@ func TestReplacedFileStopsTheStore(t *testing.T) {
 	}
 }
 
+func TestSecondNodeOnAFileIsRefused(t *testing.T) {
+	cfg := Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema)}
+	n := start(t, cfg)
+	actor := n.Actor()
+	if s, err := Open(t.Context(), cfg); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), cfg.Path) {
+		if err == nil {
+			s.Close()
+		}
+		t.Fatalf("error %v, want ErrInUse with the file's name", err)
+	}
+	n.exec("INSERT INTO item(id) VALUES(1)")
+	n.stop()
+	if n = start(t, cfg); n.Actor() != actor {
+		t.Error("the refused node cost the file its actor id")
+	}
+}
+
 func TestOutsideSchemaChangeIsNoticed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n.db")
 	n := start(t, Config{Path: path, Schema: schemaOf(itemsSchema)})

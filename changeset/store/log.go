@@ -77,7 +77,7 @@ func readSealed(c *sqlite.Conn, actors *actorTable, id changeset.ID, sql string)
 
 // Changeset returns an applied or parked changeset as it came, or ErrNotInLog.
 func (s *Store) Changeset(ctx context.Context, id changeset.ID) (out changeset.Sealed, err error) {
-	err = s.readers.use(ctx, sqlite.ModeInternal, func(c *sqlite.Conn) error {
+	err = s.serving.use(ctx, sqlite.ModeInternal, func(c *sqlite.Conn) error {
 		out, err = readSealed(c, s.actors.Load(), id, "SELECT data FROM __patina_log WHERE k = ?1 UNION ALL SELECT data FROM __patina_parked WHERE k = ?1")
 		return err
 	})

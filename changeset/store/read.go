@@ -14,14 +14,15 @@ type readerPool struct {
 	size int
 }
 
-func newReaderPool(cfg Config) (*readerPool, error) {
-	p := &readerPool{idle: make(chan *sqlite.Conn, cfg.Readers)}
-	for range cfg.Readers {
-		c, err := sqlite.Open(sqlite.Config{Path: cfg.Path, ReadOnly: true})
+func newReaderPool(path string, size int) (*readerPool, error) {
+	p := &readerPool{idle: make(chan *sqlite.Conn, size)}
+	for range size {
+		c, err := sqlite.Open(sqlite.Config{Path: path, ReadOnly: true})
 		if err != nil {
 			p.close()
 			return nil, err
 		}
+		c.SetLimit(sqlite.LimitLength, maxValueSize)
 		p.idle <- c
 		p.size++
 	}

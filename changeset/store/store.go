@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,7 @@ var (
 	ErrStopped error = stopped{}
 	// ErrReplaced: the database file or its -wal was replaced or removed by
 	// somebody else; the store refuses to write and Run ends.
-	ErrReplaced = errors.New("store: the database file was replaced under the running node")
+	ErrReplaced error = replaced{}
 	// ErrForeignCluster: the file belongs to another cluster.
 	ErrForeignCluster = errors.New("store: database of another cluster")
 	// ErrNewerFormat: the file was written by a newer patina.
@@ -30,6 +31,14 @@ var (
 	// ErrForeignFile: the file is an SQLite database with tables that are not ours.
 	ErrForeignFile = errors.New("store: not a patina database")
 )
+
+// replaced is the type of ErrReplaced.
+type replaced struct{}
+
+func (replaced) Error() string { return "store: the database file was replaced under the running node" }
+
+// Unavailable reports true: nothing was written, and the node stops.
+func (replaced) Unavailable() bool { return true }
 
 // stopped is the type of ErrStopped; other packages recognise it by method.
 type stopped struct{}
@@ -61,6 +70,13 @@ type Config struct {
 
 // busyTimeout is how long the writer waits for an outside process that writes.
 const busyTimeout = 5 * time.Second
+
+// maxValueSize bounds a text, a blob or a row, in bytes. What is larger cannot
+// replicate, and one statement must not take a gigabyte.
+const maxValueSize = 2 * changeset.MaxEncodedSize
+
+// servingReaders is the number of connections that read the log for peers.
+const servingReaders = 2
 
 // Committed tells of a changeset that became durable here: our own, one that
 // was merged, or one that was parked.
@@ -105,7 +121,9 @@ func (c Config) withDefaults() Config {
 type Store struct {
 	cfg     Config
 	writer  *writer
-	readers *readerPool
+	readers *readerPool // of clients
+	serving *readerPool // of peers, so that clients cannot hold up replication
+	lock    *os.File    // see lockDatabase
 	wal     *walKeeper
 	queues  queues
 
@@ -130,27 +148,33 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), queues: newQueues()}
-	w := &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom()}
-	s.writer = w
-	if err := w.open(ctx); err != nil {
-		conn.Close()
-		return nil, err
+	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom()}
+	if s.lock, err = lockDatabase(cfg.Path); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
-	if err := s.openReaders(); err != nil {
-		conn.Close()
-		return nil, err
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close(), s.lock.Close())
 	}
-	w.publish()
+	s.writer.publish()
 	return s, nil
 }
 
-func (s *Store) openReaders() (err error) {
-	if s.readers, err = newReaderPool(s.cfg); err != nil {
+func (s *Store) open(ctx context.Context) (err error) {
+	if err := s.writer.open(ctx); err != nil {
+		return err
+	}
+	if s.readers, err = newReaderPool(s.cfg.Path, s.cfg.Readers); err != nil {
+		return err
+	}
+	if s.serving, err = newReaderPool(s.cfg.Path, servingReaders); err != nil {
+		s.readers.close()
 		return err
 	}
 	if s.wal, err = newWALKeeper(s.cfg); err != nil {
 		s.readers.close()
+		s.serving.close()
 	}
 	return err
 }
@@ -174,8 +198,9 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.stopOnce.Do(func() { close(s.stopped) })
 	s.readers.close()
+	s.serving.close()
 	err := s.writer.close()
-	return errors.Join(err, s.wal.close())
+	return errors.Join(err, s.wal.close(), s.lock.Close())
 }
 
 // Actor returns the id under which this copy writes. It changes when the store

@@ -138,6 +138,10 @@ var startRefusals = []struct {
 		a.env = []string{"PATINA_DB__PAHT=x"}
 		return nil
 	}, []string{"PATINA_DB__PAHT", "PATINA_DB__PATH"}},
+	{"second agent on a file", func(t *testing.T, a *agent) []string {
+		a.start() // ends with the test
+		return nil
+	}, []string{"patina.db", "in use by another node"}},
 	{"arguments", func(t *testing.T, a *agent) []string { return []string{"now"} }, []string{`"now"`}},
 }
 

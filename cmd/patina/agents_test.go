@@ -24,12 +24,16 @@ import (
 
 var long = flag.Bool("long", false, "run the lengths that the issues name")
 
+// programDir is where built put the program; TestMain removes it.
+var programDir string
+
 // built is the program, compiled once for all tests of the package.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "patina-test-")
 	if err != nil {
 		return "", err
 	}
+	programDir = dir
 	program := filepath.Join(dir, "patina")
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	if err != nil {

@@ -5,13 +5,21 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if programDir != "" {
+			os.RemoveAll(programDir)
+		}
+		os.Exit(code)
+	}))
+}
 
 const testActor = "11223344-5566-4777-8899-aabbccddeeff"
 

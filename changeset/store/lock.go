@@ -1,0 +1,35 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// ErrInUse: another process runs a node on the file.
+var ErrInUse = errors.New("store: in use by another node")
+
+// lockDatabase takes the lock that keeps a second node off the database at path:
+// SQLite lets any number of processes write, but two writers under one actor id
+// would number two changesets alike. The lock is flock(2) on a file beside the
+// database, since nothing but SQLite may open the database itself; it ends with
+// the process.
+func lockDatabase(path string) (*os.File, error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // one lock for all names of the file
+	}
+	f, err := os.OpenFile(path+"-lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w", path, ErrInUse)
+		}
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return f, nil
+}
