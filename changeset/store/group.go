@@ -222,7 +222,7 @@ func (g *group) attempt(rs []*request, more func() *request) error {
 // run executes one request in its savepoint.
 func (g *group) run(r *request) error {
 	w := g.writer
-	r.results, r.final = make([]sqlite.Result, 0, len(r.statements)), false
+	r.results, r.final, r.err = make([]sqlite.Result, 0, len(r.statements)), false, nil
 	if err := w.step("SAVEPOINT request"); err != nil {
 		return err
 	}
@@ -241,7 +241,9 @@ func (g *group) run(r *request) error {
 		if errors.Is(err, sqlite.ErrFull) || errors.Is(err, sqlite.ErrIOErr) {
 			return err
 		}
-		r.final = errors.Is(err, sqlite.ErrInterrupt)
+		if r.final = errors.Is(err, sqlite.ErrInterrupt); r.final && w.store.ending() {
+			r.err = ErrStopped
+		}
 	}
 	if w.conn.Autocommit() {
 		g.culprit = r
@@ -277,9 +279,9 @@ func (w *writer) runStatement(st sqlite.Statement) (res sqlite.Result) {
 	start := time.Now()
 	w.conn.SetMode(sqlite.ModeWrite)
 	w.conn.MutePreupdate(false)
-	w.conn.SetDeadline(start.Add(w.store.cfg.StatementTimeout), time.Now)
+	lift := w.limit(context.Background(), w.store.cfg.StatementTimeout)
 	res, err := w.execute(st)
-	w.conn.SetDeadline(time.Time{}, nil)
+	lift()
 	w.conn.MutePreupdate(true)
 	if err == nil {
 		err = w.capture.err

@@ -50,14 +50,13 @@ func (w *writer) refreshSchema() error {
 }
 
 // moveSchema runs the statements of a plan and applies what was parked for want
-// of them, in one transaction.
-func (w *writer) moveSchema(p plan) error {
+// of them, in one transaction. Only a stop or the end of ctx bounds its time: an
+// index on a large table takes what it takes.
+func (w *writer) moveSchema(ctx context.Context, p plan) error {
 	var unparked []Committed
 	err := w.transaction(func() error {
-		for _, sql := range p.statements {
-			if err := w.conn.Exec(sql); err != nil {
-				return fmt.Errorf("%s: %w", sql, err)
-			}
+		if err := w.runPlan(ctx, p); err != nil {
+			return err
 		}
 		w.conn.ClearCache()
 		if err := w.loadSchema(); err != nil {
@@ -77,9 +76,19 @@ func (w *writer) moveSchema(p plan) error {
 	return nil
 }
 
+func (w *writer) runPlan(ctx context.Context, p plan) error {
+	defer w.limit(ctx, unlimited)()
+	for _, sql := range p.statements {
+		if err := w.ended(ctx, w.conn.Exec(sql)); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
 // applySchemaFiles brings the database up to the schema files. Tables, columns
 // and indexes that the files do not mention are left alone.
-func (w *writer) applySchemaFiles(files []SchemaFile) (notes []string, err error) {
+func (w *writer) applySchemaFiles(ctx context.Context, files []SchemaFile) (notes []string, err error) {
 	desired, err := desiredSchema(files)
 	if err != nil {
 		return nil, err
@@ -95,13 +104,14 @@ func (w *writer) applySchemaFiles(files []SchemaFile) (notes []string, err error
 	if len(p.statements) == 0 {
 		return p.notes, nil
 	}
-	return p.notes, w.moveSchema(p)
+	return p.notes, w.moveSchema(ctx, p)
 }
 
 // Reload brings the database up to other schema files. On an error, which names
 // file and line, the old schema is kept whole.
 func (s *Store) Reload(ctx context.Context, files []SchemaFile) (err error) {
-	failed := s.do(ctx, func() { _, err = s.writer.applySchemaFiles(files) })
+	started := context.WithoutCancel(ctx)
+	failed := s.do(ctx, func() { _, err = s.writer.applySchemaFiles(started, files) })
 	if failed != nil {
 		return failed
 	}
@@ -120,14 +130,15 @@ func (s *Store) Migrate(ctx context.Context, statements []sqlite.Statement) (res
 			return append(make([]sqlite.Result, i), sqlite.Result{Err: refused}), id, nil
 		}
 	}
-	failed := s.do(ctx, func() { results, err = s.writer.migrate(texts) })
+	started := context.WithoutCancel(ctx)
+	failed := s.do(ctx, func() { results, err = s.writer.migrate(started, texts) })
 	if failed != nil {
 		return nil, id, failed
 	}
 	return results, id, err
 }
 
-func (w *writer) migrate(texts []string) ([]sqlite.Result, error) {
+func (w *writer) migrate(ctx context.Context, texts []string) ([]sqlite.Result, error) {
 	w.conn.SetMode(sqlite.ModeInternal)
 	p, index, err := planMigration(w.schema, texts)
 	if err != nil {
@@ -137,7 +148,7 @@ func (w *writer) migrate(texts []string) ([]sqlite.Result, error) {
 		return append(make([]sqlite.Result, index), sqlite.Result{Err: err}), nil
 	}
 	if len(p.statements) > 0 {
-		if err := w.moveSchema(p); err != nil {
+		if err := w.moveSchema(ctx, p); err != nil {
 			return nil, err
 		}
 	}

@@ -134,8 +134,9 @@ type Store struct {
 	schema  atomic.Pointer[schema]
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
 
-	renewed  chan struct{} // capacity 1; see Renewed
-	stopped  chan struct{} // closed when Run has ended
+	renewed  chan struct{}             // capacity 1; see Renewed
+	stopped  chan struct{}             // closed when Run has ended
+	endAt    atomic.Pointer[time.Time] // of EndStatements
 	stopOnce sync.Once
 }
 
@@ -277,7 +278,7 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.loadSchema(); err != nil {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
-	_, err = w.applySchemaFiles(cfg.Schema)
+	_, err = w.applySchemaFiles(ctx, cfg.Schema)
 	return err
 }
 
