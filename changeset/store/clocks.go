@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -43,6 +44,10 @@ func appendColumns(b []byte, s changeset.ColumnSet) []byte {
 // maxColumns is above SQLite's own limit for a table (SQLITE_MAX_COLUMN).
 const maxColumns = 32767
 
+// errDamaged: an internal table here holds what we did not write. It is not
+// changeset.ErrCorrupt, which would be the fault of the peer that sent something.
+var errDamaged = errors.New("damaged")
+
 // decodeClock reads a stored clock into k, whose groups it reuses.
 func (t *actorTable) decodeClock(b []byte, k *changeset.Clock) error {
 	k.Groups = k.Groups[:0]
@@ -61,7 +66,7 @@ func (t *actorTable) decodeClock(b []byte, k *changeset.Clock) error {
 		k.Groups = append(k.Groups, g)
 	}
 	if r.bad || k.CausalLength == 0 || len(k.Groups) == 0 {
-		return fmt.Errorf("row clock x'%x': %w", b, changeset.ErrCorrupt)
+		return fmt.Errorf("row clock x'%x': %w", b, errDamaged)
 	}
 	return nil
 }

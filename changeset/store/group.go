@@ -71,7 +71,18 @@ func (s *Store) Transact(ctx context.Context, statements []sqlite.Statement) ([]
 	return r.results, r.id, r.err
 }
 
-func (r *request) take() bool { return r.state.CompareAndSwap(requestQueued, requestTaken) }
+// take claims a queued request for the writer. One whose context has ended is
+// answered instead: whoever waits for it may not have noticed yet.
+func (r *request) take() bool {
+	if !r.state.CompareAndSwap(requestQueued, requestTaken) {
+		return false
+	}
+	if err := r.ctx.Err(); err != nil {
+		r.fail(err)
+		return false
+	}
+	return true
+}
 
 func (r *request) fail(err error) {
 	r.results, r.id, r.err = nil, changeset.ID{}, err
@@ -92,8 +103,16 @@ func (r *request) refuse(err error) {
 	r.final = true
 }
 
-// errApart: the requests of the group must each have a version of their own.
-var errApart = errors.New("store: group must be split")
+// errUnstampable: a row has come to the end of what the protocol can count.
+var errUnstampable = errors.New("store: row cannot be stamped")
+
+// refusal reports whether err, which came up when the clocks of a group or its
+// changeset were made, is about the rows of one request: too many of them, or one
+// that can have no further version. It fails that request, not its group.
+func refusal(err error) bool {
+	return errors.Is(err, changeset.ErrTooLarge) || errors.Is(err, changeset.ErrInvalid) ||
+		errors.Is(err, errUnstampable) || errors.Is(err, errDamaged)
+}
 
 // behindError: a row that a request overwrites carries a stamp at or above the
 // version's time. The version must be stamped above floor.
@@ -139,10 +158,10 @@ func (w *writer) commit(rs []*request, more func() *request) {
 		w.commit([]*request{g.culprit}, nil)
 	case len(g.ran) == 1 && errors.As(err, &behind):
 		w.commitAbove(g.ran[0], behind.floor)
-	case len(g.ran) == 1 && errors.Is(err, changeset.ErrTooLarge):
-		g.ran[0].refuse(errTooManyChanges)
+	case len(g.ran) == 1 && refusal(err):
+		g.ran[0].refuse(err)
 		g.answer()
-	case errors.Is(err, errApart) || errors.As(err, &behind) || errors.Is(err, changeset.ErrTooLarge):
+	case errors.As(err, &behind) || refusal(err):
 		for _, r := range g.ran {
 			w.commit([]*request{r}, nil)
 		}
@@ -162,9 +181,9 @@ func (w *writer) commitAbove(r *request, floor changeset.Stamp) {
 		case errors.As(err, &behind):
 			floor = behind.floor
 			continue
-		case errors.Is(err, changeset.ErrTooLarge):
-			r.refuse(errTooManyChanges)
 		case g.culprit != nil:
+		case refusal(err):
+			r.refuse(err)
 		case err != nil:
 			w.failGroup(g, err)
 			return
@@ -246,6 +265,9 @@ func (g *group) run(r *request) error {
 		}
 	}
 	if w.conn.Autocommit() {
+		if !r.failed() {
+			r.refuse(errTransactionLost) // never acknowledge what is not there
+		}
 		g.culprit = r
 		return errTransactionLost
 	}

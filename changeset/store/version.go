@@ -25,11 +25,14 @@ func (g *group) finish() error {
 	b := &versionBuilder{writer: w, after: map[changeset.ActorID]changeset.Version{}}
 	b.stamp = changeset.Stamp{Time: max(w.clock.Now(), g.floor+1), Actor: own, Version: e.Applied.Last() + 1}
 	if b.stamp.Time > hlc.Max || b.stamp.Version > changeset.MaxVersion {
-		return fmt.Errorf("no stamp is left above %v", g.floor)
+		return fmt.Errorf("%w: no stamp is left above %v", errUnstampable, g.floor)
 	}
 	c := &changeset.Changeset{Header: changeset.Header{Actor: own, Version: b.stamp.Version, Time: b.stamp.Time, Previous: e.Head}}
 	if c.Tables, err = b.tables(rows); err != nil {
 		return err
+	}
+	if b.behind.Time != 0 {
+		return &behindError{b.behind}
 	}
 	c.After = b.afterList()
 	if g.sealed, err = changeset.Seal(c); err != nil {
@@ -53,6 +56,7 @@ type versionBuilder struct {
 	writer *writer
 	stamp  changeset.Stamp
 	after  map[changeset.ActorID]changeset.Version
+	behind changeset.Stamp // the highest at or above ours, zero if there is none
 	clock  changeset.Clock
 }
 
@@ -101,8 +105,8 @@ func (b *versionBuilder) change(s *tableStatements, row *netRow) (changeset.Chan
 	}
 	if !found {
 		k.CausalLength, k.Groups = 0, k.Groups[:0]
-	} else if err := b.overwrite(k); err != nil {
-		return ch, err
+	} else {
+		b.overwrite(k)
 	}
 	if row.effect == sqlite.OpUpdate && !k.CausalLength.Alive() {
 		// The row came in without us, by an outside writer: it becomes known whole.
@@ -111,13 +115,15 @@ func (b *versionBuilder) change(s *tableStatements, row *netRow) (changeset.Chan
 		}
 		row.effect, ch.Columns = sqlite.OpInsert, changeset.FirstColumns(len(ch.Values))
 	}
-	b.move(k, row.effect, ch.Columns)
+	if b.move(k, row.effect, ch.Columns); k.CausalLength > changeset.MaxCausalLength {
+		return ch, fmt.Errorf("%w: causal length %d is the last", errUnstampable, changeset.MaxCausalLength)
+	}
 	ch.CausalLength = k.CausalLength
 	return ch, w.putClock(s, row.key, k)
 }
 
 // move applies a local effect to a clock. Our stamp is above all that it
-// overwrites (overwrite saw to it), so nothing is compared.
+// overwrites, or finish gives up (overwrite saw to it), so nothing is compared.
 func (b *versionBuilder) move(k *changeset.Clock, effect sqlite.Op, columns changeset.ColumnSet) {
 	switch effect {
 	case sqlite.OpUpdate:
@@ -132,16 +138,17 @@ func (b *versionBuilder) move(k *changeset.Clock, effect sqlite.Op, columns chan
 }
 
 // overwrite notes the stamps of a clock that the version goes over: they enter
-// `after`, and the version must be stamped above them all.
-func (b *versionBuilder) overwrite(k *changeset.Clock) error {
+// `after`, and the version must be stamped above them all. If one is not below,
+// finish gives up in the end, when the highest of them is known: a request that
+// overwrites many runs once more and not once for each.
+func (b *versionBuilder) overwrite(k *changeset.Clock) {
 	for _, g := range k.Groups {
 		s := g.Stamp
-		if s.Time >= b.stamp.Time {
-			return &behindError{s}
+		if s.Time >= b.stamp.Time && s.Time > b.behind.Time {
+			b.behind = s
 		}
 		b.after[s.Actor] = max(b.after[s.Actor], s.Version)
 	}
-	return nil
 }
 
 func (b *versionBuilder) afterList() []changeset.ID {
