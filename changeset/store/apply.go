@@ -23,10 +23,12 @@ type misfitError struct{ reason string }
 func (e *misfitError) Error() string { return e.reason }
 
 // isMisfit reports whether err is schema skew, which parks, and not a failure
-// of the disk, which does not.
+// of the disk, which does not. ErrGeneric is what an index on an expression
+// raises that an outside program made.
 func isMisfit(err error) bool {
 	var m *misfitError
-	return errors.As(err, &m) || errors.Is(err, sqlite.ErrConstraint) || errors.Is(err, sqlite.ErrMismatch) || errors.Is(err, sqlite.ErrTooBig)
+	return errors.As(err, &m) || errors.Is(err, sqlite.ErrConstraint) || errors.Is(err, sqlite.ErrMismatch) ||
+		errors.Is(err, sqlite.ErrTooBig) || errors.Is(err, sqlite.ErrGeneric)
 }
 
 // runBatch applies first and what is queued behind it.
@@ -75,33 +77,44 @@ func (w *writer) releaseWaiting() {
 func (w *writer) applyAll(items []incoming) error {
 	done, err := w.applyTogether(items)
 	switch {
-	case err == nil:
+	case err == nil || errors.Is(err, errNoRoom):
+		w.announceActor()
 		if len(done) > 0 {
-			w.announceActor()
 			w.publish()
 			w.store.cfg.Committed(done)
 		}
-		return nil
+		return err
+	case len(items) > 1 && (isMisfit(err) || errors.Is(err, errDamaged)):
+		half := len(items) / 2
+		return errors.Join(w.applyAll(items[:half]), w.applyAll(items[half:]))
 	case !isMisfit(err):
 		w.log.Error("apply failed", "err", err)
 		return err
-	case len(items) > 1:
-		half := len(items) / 2
-		return errors.Join(w.applyAll(items[:half]), w.applyAll(items[half:]))
 	}
-	s := items[0].sealed
-	if err := w.transaction(func() error { return w.park(s, err.Error()) }); err != nil {
+	s, reason := items[0].sealed, err.Error()
+	err = w.transaction(func() error {
+		if err := w.meetOwnVersions(items); err != nil {
+			return err
+		}
+		return w.park(s, reason)
+	})
+	if err != nil {
 		w.log.Error("park failed", "actor", s.Actor, "version", s.Version, "err", err)
 		return err
 	}
+	w.announceActor()
 	w.publish()
 	w.store.cfg.Committed([]Committed{{Sealed: s, Parked: true}})
 	return nil
 }
 
+// errNoRoom: the waiting room was full. What was dropped comes again when its
+// sender has been told.
+var errNoRoom = errors.New("store: waiting room is full")
+
 // applyTogether merges items in one transaction. What is held already is left
-// out; what must come after something absent goes to the waiting room; what the
-// schema cannot hold is parked.
+// out; what must come after something absent goes to the waiting room, errNoRoom
+// if some of it did not fit there; what the schema cannot hold is parked.
 func (w *writer) applyTogether(items []incoming) (done []Committed, err error) {
 	items = slices.DeleteFunc(slices.Clone(items), func(in incoming) bool { return w.vector.Holds(in.sealed.ID()) })
 	if len(items) == 0 {
@@ -122,9 +135,11 @@ func (w *writer) applyTogether(items []incoming) (done []Committed, err error) {
 		return nil, err
 	}
 	for _, in := range waiting {
-		w.waiting.add(in, time.Now())
+		if !w.waiting.add(in, time.Now()) {
+			err = errNoRoom
+		}
 	}
-	return done, nil
+	return done, err
 }
 
 // mergeInOrder merges each item once everything that it comes after is applied,

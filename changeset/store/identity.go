@@ -133,6 +133,7 @@ func (w *writer) announceActor() {
 		w.log.Warn("the identity file is stale: the next start takes another actor id", "err", err)
 	}
 	w.log.Warn("this node goes on under a new actor id", "actor", w.actors.self)
+	w.publish() // before the notice: who gets it asks for Actor
 	select {
 	case w.store.renewed <- struct{}{}:
 	default: // one notice is enough
@@ -152,7 +153,6 @@ func (s *Store) RenewActor(ctx context.Context, old changeset.ActorID) (err erro
 		}
 		if err = w.transaction(w.renewActor); err == nil {
 			w.announceActor()
-			w.publish()
 		}
 	})
 	if failed != nil {

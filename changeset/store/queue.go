@@ -130,7 +130,8 @@ func (s *Store) TryApply(sealed changeset.Sealed) bool {
 
 // Apply merges remote changesets and returns when each is durable here, as
 // applied or as parked, or sits in the waiting room. A changeset that does not
-// decode is an error before any was taken.
+// decode is an error before any was taken. After any other error some may be
+// here, which Vector tells.
 func (s *Store) Apply(ctx context.Context, sealed []changeset.Sealed) error {
 	job := &applyJob{items: make([]incoming, len(sealed)), done: make(chan error, 1)}
 	for i := range sealed {

@@ -31,17 +31,18 @@ type waiter struct {
 
 func newWaitingRoom() *waitingRoom { return &waitingRoom{byID: map[changeset.ID]*waiter{}} }
 
-// add takes in, or drops it if the room is full.
-func (r *waitingRoom) add(in incoming, now time.Time) {
+// add takes in, or drops it and returns false if the room is full.
+func (r *waitingRoom) add(in incoming, now time.Time) bool {
 	if _, ok := r.byID[in.sealed.ID()]; ok {
-		return
+		return true
 	}
 	if len(r.byID) >= waitingCount || r.bytes+len(in.sealed.Data) > waitingBytes {
 		r.dropped++
-		return
+		return false
 	}
 	r.byID[in.sealed.ID()] = &waiter{in, now.Add(waitLimit)}
 	r.bytes += len(in.sealed.Data)
+	return true
 }
 
 // take removes and returns everyone who need not wait any more: all that they
