@@ -310,3 +310,51 @@ func (n *node) transact(statements []sqlite.Statement) (o outcome) {
 	o.results, o.id, o.err = n.Transact(n.t.Context(), statements)
 	return o
 }
+
+func TestCloseTwice(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.exec("INSERT INTO item(id) VALUES(1)")
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, Config{Path: n.cfg.Path, Schema: schemaOf(itemsSchema)})
+	m.exec("INSERT INTO item(id) VALUES(2)")
+	if err := n.Close(); err != nil {
+		t.Errorf("closed twice: %v", err)
+	}
+	m.stop()
+	if again := start(t, Config{Path: n.cfg.Path, Schema: schemaOf(itemsSchema)}); again.Actor() != n.Actor() {
+		t.Error("the second Close touched what another store had written")
+	}
+}
+
+func TestReloadSeesWhatAnOutsideProgramChanged(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	outside(t, n.cfg.Path, "ALTER TABLE item ADD COLUMN d TEXT")
+	wanted := strings.Replace(itemsSchema, "c REAL)", "c REAL, d TEXT)", 1)
+	if err := n.Reload(t.Context(), schemaOf(wanted)); err != nil {
+		t.Errorf("reload: %v", err)
+	}
+	n.exec("INSERT INTO item(id, d) VALUES(1, 'x')")
+}
+
+// TestParkedFollowOutsideSchemaChanges: whoever brings the schema, what waits for
+// it applies, also if nobody ran when it came.
+func TestParkedFollowOutsideSchemaChanges(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	s := sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "d", "x"), row("item", 1, 2, "e", "y"))
+	apply(t, n, s...)
+	if len(n.Parked()) != 2 {
+		t.Fatalf("parked %+v, want both", n.Parked())
+	}
+	outside(t, n.cfg.Path, "ALTER TABLE item ADD COLUMN d TEXT")
+	n.exec("INSERT INTO item(id) VALUES(9)") // sees the new schema first
+	eventually(t, "the first leaves the parked", func() bool { return n.query("SELECT count(*) FROM item WHERE d = 'x'") == "1" })
+	n.stop()
+	outside(t, n.cfg.Path, "ALTER TABLE item ADD COLUMN e TEXT")
+	n = start(t, Config{Path: n.cfg.Path, Schema: schemaOf(itemsSchema)})
+	eventually(t, "the second leaves the parked", func() bool { return len(n.Parked()) == 0 })
+	if got := n.query("SELECT e FROM item WHERE id = 2"); got != "'y'" {
+		t.Errorf("e is %s", got)
+	}
+}

@@ -45,8 +45,22 @@ func (w *writer) refreshSchema() error {
 		return err
 	}
 	w.log.Warn("the schema was changed by another process: introspecting again")
+	w.unjudged = true
 	w.conn.ClearCache()
 	return w.loadSchema()
+}
+
+// followSchema brings us up to what another process made of the schema, if it
+// did, and merges what was parked for want of it. It runs between transactions.
+func (w *writer) followSchema(ctx context.Context) error {
+	v, err := w.conn.SchemaVersion()
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the schema: %w", err)
+	case v == w.schemaVersion && !(w.unjudged && len(w.parked) > 0):
+		return nil
+	}
+	return w.moveSchema(ctx, plan{})
 }
 
 // moveSchema runs the statements of a plan and applies what was parked for want
@@ -69,6 +83,7 @@ func (w *writer) moveSchema(ctx context.Context, p plan) error {
 	if err != nil {
 		return err
 	}
+	w.unjudged = false
 	w.publish()
 	if len(unparked) > 0 {
 		w.store.cfg.Committed(unparked)
@@ -94,6 +109,9 @@ func (w *writer) applySchemaFiles(ctx context.Context, files []SchemaFile) (note
 		return nil, err
 	}
 	w.conn.SetMode(sqlite.ModeInternal)
+	if err := w.followSchema(ctx); err != nil {
+		return nil, err
+	}
 	p, err := planFiles(w.schema, desired)
 	if err != nil {
 		return nil, err
@@ -140,6 +158,9 @@ func (s *Store) Migrate(ctx context.Context, statements []sqlite.Statement) (res
 
 func (w *writer) migrate(ctx context.Context, texts []string) ([]sqlite.Result, error) {
 	w.conn.SetMode(sqlite.ModeInternal)
+	if err := w.followSchema(ctx); err != nil {
+		return nil, err
+	}
 	p, index, err := planMigration(w.schema, texts)
 	if err != nil {
 		if index < 0 {

@@ -41,6 +41,9 @@ func (w *writer) run(ctx context.Context) error {
 				w.log.Error("database replaced: the store stops", "err", err)
 				return err
 			}
+			if err := w.followSchema(context.Background()); err != nil {
+				w.log.Error("the schema was changed by another process and cannot be read", "err", err)
+			}
 			w.releaseWaiting()
 		case <-ctx.Done():
 			return nil
@@ -69,6 +72,11 @@ func (s *Store) do(ctx context.Context, f func()) error {
 	case <-c.done:
 		return nil
 	case <-s.stopped:
+	}
+	select {
+	case <-c.done:
+		return nil
+	default:
 		return ErrStopped
 	}
 }

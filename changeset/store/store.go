@@ -138,6 +138,9 @@ type Store struct {
 	stopped  chan struct{}             // closed when Run has ended
 	endAt    atomic.Pointer[time.Time] // of EndStatements
 	stopOnce sync.Once
+
+	closeOnce sync.Once
+	closed    error // of Close
 }
 
 // Open opens or creates the database, checks that it is ours and of this
@@ -195,13 +198,17 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // Close releases every connection. Call it after Run has ended, or instead of
-// Run. The last connection to close empties the WAL into the file.
+// Run; closing twice is allowed. The last connection to close empties the WAL
+// into the file.
 func (s *Store) Close() error {
-	s.stopOnce.Do(func() { close(s.stopped) })
-	s.readers.close()
-	s.serving.close()
-	err := s.writer.close()
-	return errors.Join(err, s.wal.close(), s.lock.Close())
+	s.closeOnce.Do(func() {
+		s.stopOnce.Do(func() { close(s.stopped) })
+		s.readers.close()
+		s.serving.close()
+		err := s.writer.close()
+		s.closed = errors.Join(err, s.wal.close(), s.lock.Close())
+	})
+	return s.closed
 }
 
 // Actor returns the id under which this copy writes. It changes when the store
@@ -249,6 +256,7 @@ type writer struct {
 	scratch []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64
+	unjudged      bool                        // the schema moved without us since the parked were judged
 	tables        map[string]*tableStatements // by folded name; dropped when the schema moves
 }
 
@@ -278,6 +286,7 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.loadSchema(); err != nil {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
+	w.unjudged = true // it may have moved while we were away
 	_, err = w.applySchemaFiles(ctx, cfg.Schema)
 	return err
 }
