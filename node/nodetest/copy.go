@@ -5,17 +5,20 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"testing/synctest"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
 // Copy makes a further member whose folder is a copy of m's as it is now, the
-// node running or not. Another process copies: opening the files in this one
-// would drop SQLite's locks on them.
+// node running or not. Nothing is written meanwhile: it needs a bubble, whose time
+// stands still. Another process copies: opening the files in this one would drop
+// SQLite's locks on them.
 func (c *Cluster) Copy(m *Member) *Member {
 	c.t.Helper()
 	n := c.Add(nil)
+	synctest.Wait()
 	if out, err := exec.CommandContext(c.t.Context(), "cp", "-R", m.Dir+"/.", n.Dir).CombinedOutput(); err != nil {
 		c.t.Fatalf("copy the folder of %s: %v: %s", m.Name, err, out)
 	}
