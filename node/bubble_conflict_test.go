@@ -25,10 +25,18 @@ func TestSameKeyConflictsEndEqualAndQuietRowsAreKept(t *testing.T) {
 }
 
 // Without a storm before it, so that this fails even where storms do not.
-func TestLastWriteOfAQuietRowSurvivesTheFastClock(t *testing.T) {
-	bubble(t, nodetest.Config{
-		Nodes: 3, Skew: []time.Duration{fast, -fast}, Link: nodetest.Link{Latency: 5 * time.Millisecond},
-	}, func(t *testing.T, c *nodetest.Cluster) { writeQuietRows(t, c) })
+func TestLastWriteOfAQuietRowSurvivesWrongClocks(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for name, skew := range map[string][]time.Duration{
+		"an hour":                       {fast, -fast},
+		"centuries and no clock at all": {190 * year, -29 * year},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nodetest.Config{Nodes: 3, Skew: skew, Link: nodetest.Link{Latency: 5 * time.Millisecond}}, func(t *testing.T, c *nodetest.Cluster) {
+				writeQuietRows(t, c)
+			})
+		})
+	}
 }
 
 // storm lets all members write the same rows at once, looks at the promise

@@ -12,7 +12,7 @@ import (
 const healTime = 5 * time.Second
 
 func TestPartitionHeals(t *testing.T) {
-	eachSeed(t, 3, 20, func(t *testing.T, seed uint64) {
+	eachSeed(t, 6, 60, func(t *testing.T, seed uint64) {
 		bubble(t, nodetest.Config{Nodes: 3, Seed: seed, Link: nodetest.Link{Latency: 10 * time.Millisecond, Loss: 0.02}}, func(t *testing.T, c *nodetest.Cluster) {
 			c.AwaitMembers(time.Minute)
 			c.Partition(c.Members()[:2], c.Members()[2:])

@@ -32,11 +32,14 @@ func bubble(t *testing.T, cfg nodetest.Config, f func(t *testing.T, c *nodetest.
 	synctest.Test(t, func(t *testing.T) { f(t, nodetest.New(t, cfg)) })
 }
 
-// eachSeed runs a scenario for the seeds 1 to few, or to many with -long, or for
-// the one that -seed names.
+// eachSeed runs a scenario for the seeds 1 to few (two with -short), or to many
+// with -long, or for the one that -seed names.
 func eachSeed(t *testing.T, few, many uint64, f func(t *testing.T, seed uint64)) {
-	if *long {
+	switch {
+	case *long:
 		few = many
+	case testing.Short():
+		few = min(few, 2)
 	}
 	first, last := uint64(1), few
 	if *onlySeed > 0 {
