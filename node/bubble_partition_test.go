@@ -48,3 +48,19 @@ func TestOneWayPartitionHeals(t *testing.T) {
 		})
 	}
 }
+
+// Two nodes have nobody else to hear of each other from, and each has taken the
+// other for dead.
+func TestTwoNodesFindEachOtherAgain(t *testing.T) {
+	bubble(t, nodetest.Config{Nodes: 2, Seed: 1, Link: nodetest.Link{Latency: 10 * time.Millisecond}}, func(t *testing.T, c *nodetest.Cluster) {
+		c.AwaitMembers(time.Minute)
+		for i := range 8 {
+			c.Partition()
+			time.Sleep(time.Minute + time.Duration(i)*1300*time.Millisecond)
+			c.Member(i % 2).Exec(fmt.Sprintf("INSERT INTO journal VALUES('%d', 0)", i))
+			c.Heal()
+			t.Log("equal after", c.AwaitEqual(healTime))
+			c.AwaitMembers(20 * time.Second)
+		}
+	})
+}
