@@ -58,7 +58,7 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	})
 	m.members, err = members.New(members.Config{
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
-		Cluster: n.cfg.Gossip.Cluster, Seeds: n.cfg.Gossip.Bootstrap, Links: memberLinks{m.links}, Log: n.log,
+		Cluster: n.cfg.Gossip.Cluster, Seeds: n.bootstrap(), Links: memberLinks{m.links}, Log: n.log,
 		Digest:   func() [32]byte { return n.store.Vector().Digest() },
 		OnDigest: m.antientropy.Digest, OnChange: func(members.Event) { m.connect() },
 	})

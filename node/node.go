@@ -73,7 +73,7 @@ func newLogger(w io.Writer, format string, level *slog.LevelVar) *slog.Logger {
 }
 
 func (n *Node) open(ctx context.Context) error {
-	files, err := n.schemaFiles(n.cfg.DB.SchemaPaths)
+	files, missing, err := schemaFiles(n.cfg.DB)
 	if err != nil {
 		return err
 	}
@@ -88,6 +88,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.logMissing(missing) // no earlier: a refused start is one line
 	n.empty = n.store.Vector().Len() == 0
 	m, err := n.newMesh(n.cfg.Conn)
 	if err != nil {
@@ -156,24 +157,24 @@ func (n *Node) closeSockets() (err error) {
 	return err
 }
 
-// schemaFiles reads the schema files under paths. A missing folder counts as
-// empty and is logged once.
-func (n *Node) schemaFiles(paths []string) ([]store.SchemaFile, error) {
-	files, missing, err := loadSchema(paths, n.cfg.DB.Path)
-	if err != nil {
-		return nil, err
+// schemaFiles reads the schema files and returns the paths that are missing,
+// which count as empty.
+func schemaFiles(cfg DBConfig) (out []store.SchemaFile, missing []string, err error) {
+	files, missing, err := loadSchema(cfg.SchemaPaths, cfg.Path)
+	for _, f := range files {
+		out = append(out, store.SchemaFile(f))
 	}
-	for _, path := range missing {
+	return out, missing, err
+}
+
+// logMissing names each missing schema path once.
+func (n *Node) logMissing(paths []string) {
+	for _, path := range paths {
 		if !n.seen[path] {
 			n.seen[path] = true
 			n.log.Info("schema folder is missing: it counts as empty", "err", path)
 		}
 	}
-	out := make([]store.SchemaFile, len(files))
-	for i, f := range files {
-		out[i] = store.SchemaFile(f)
-	}
-	return out, nil
 }
 
 // Actor returns the id under which this node writes.

@@ -65,6 +65,7 @@ var goroutineOwners = map[string]string{
 	"changeset/store.Store.Run":          "Run waits for the WAL's keeper",
 	"cmd/patina.devnode.start":           "runDevcluster waits for the process to end",
 	"cmd/patina.runAgent":                "runAgent waits for the node; the reader of standard input ends with the process",
+	"cmd/patina.serve":                   "serve waits for the reloads",
 	"cmd/patina.watch":                   "each ends with its process, which runDevcluster waits for",
 	"examples/packages.load":             "load waits for its writers",
 	"node.Node.Run":                      "Run waits for store, mesh and API, in the order of the stop",

@@ -5,6 +5,13 @@ import (
 	"fmt"
 )
 
+// bootstrap returns the peers to meet first, as the last Reload left them.
+func (n *Node) bootstrap() []string {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	return n.live.Gossip.Bootstrap
+}
+
 // Reload reads the configuration again (Config.Reread), takes over the keys that
 // change at run time (db.schema_paths, log.level, gossip.bootstrap), and applies
 // the schema files. The notes name the keys whose change needs a restart. On an
@@ -30,8 +37,9 @@ func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
 		}
 		next = n.live.Reloaded(read)
 	}
-	files, err := n.schemaFiles(next.DB.SchemaPaths)
+	files, missing, err := schemaFiles(next.DB)
 	if err == nil {
+		n.logMissing(missing)
 		err = n.store.Reload(ctx, files)
 	}
 	if err != nil {

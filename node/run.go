@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/patinadb/patina/api"
 )
+
+// requestGrace is what running requests have when the node stops, before their
+// contexts end and their statements are cut off.
+const requestGrace = 2 * time.Second
 
 // Run serves until ctx ends or the node cannot go on, and returns when
 // everything it started has ended. The order of the stop is: the API (no new
@@ -33,7 +38,7 @@ func (n *Node) Run(ctx context.Context) error {
 		})
 		return &g
 	}
-	server := api.NewServer(api.ServerConfig{Handler: api.New(*n.Handler()), Listener: n.listener, Log: n.log})
+	server := api.NewServer(api.ServerConfig{Handler: api.New(*n.Handler()), Listener: n.listener, Grace: requestGrace, Log: n.log})
 	storage := start(storeCtx, "store", n.store.Run)
 	links := start(meshCtx, "mesh", n.runMesh)
 	serving := start(serveCtx, "api", server.Run)
@@ -47,6 +52,7 @@ func (n *Node) Run(ctx context.Context) error {
 		ended++
 	}
 	n.log.Info("node stops", "component", "node")
+	n.store.EndStatements(time.Now().Add(requestGrace))
 	stopServing()
 	serving.Wait()
 	stopMesh()

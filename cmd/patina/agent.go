@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -58,29 +59,61 @@ func runAgent(c *cli.Context) error {
 			stop()
 		}()
 	}
-	n, err := node.New(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(c.App.Writer, "actor %s\napi %s\ngossip %s\ndb %s\n", n.Actor(), n.APIAddr(), n.GossipAddr(), cfg.DB.Path); err != nil {
-		return err
-	}
+	reload := make(chan struct{}, 1)
 	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
-	for stopping := false; ; {
+	go func() { ended <- serve(ctx, cfg, c.App.Writer, reload) }()
+	for {
 		select {
 		case err := <-ended:
 			return err
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
-				n.Reload(ctx) // logged there
-			case stopping:
+				wake(reload)
+			case ctx.Err() != nil:
 				return errSecondSignal
 			default:
-				stopping = true
 				stop()
 			}
 		}
 	}
+}
+
+// wake leaves a message in a channel of capacity 1, unless one waits there.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// serve runs a node until ctx ends. It prints where the node is before anybody
+// is served.
+func serve(ctx context.Context, cfg node.Config, out io.Writer, reload <-chan struct{}) error {
+	n, err := node.New(ctx, cfg)
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil // stopped during the start
+	case err != nil:
+		return err
+	}
+	var reloads sync.WaitGroup
+	defer reloads.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	reloads.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-reload:
+				n.Reload(ctx) // logged there
+			}
+		}
+	})
+	_, printed := fmt.Fprintf(out, "actor %s\napi %s\ngossip %s\ndb %s\n", n.Actor(), n.APIAddr(), n.GossipAddr(), cfg.DB.Path)
+	if printed != nil {
+		stop()
+	}
+	return errors.Join(printed, n.Run(ctx))
 }
