@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,9 @@ type devnode struct {
 }
 
 func runDevcluster(c *cli.Context) (err error) {
+	if c.Args().Present() {
+		return fmt.Errorf("devcluster takes no arguments, got %q", c.Args().First())
+	}
 	count := c.Int("n")
 	if count < 1 || count > 20 {
 		return fmt.Errorf("--n is %d, allowed are 1 to 20", count)
@@ -60,13 +64,14 @@ func runDevcluster(c *cli.Context) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := writeSample(dir); err != nil {
 		return err
 	}
-	var nodes []*devnode
+	nodes, err := startNodes(ctx, dir, count)
 	defer func() {
+		stop() // from here on a signal ends us at once, and the nodes see that
 		for _, n := range nodes {
 			n.stdin.Close()
 		}
@@ -74,24 +79,36 @@ func runDevcluster(c *cli.Context) (err error) {
 			<-n.ended
 		}
 	}()
+	if err == nil {
+		err = printDevcluster(c.App.Writer, nodes)
+	}
+	if err == nil {
+		err = watch(ctx, nodes)
+	}
+	if ctx.Err() != nil {
+		return nil // stopped, perhaps during the start
+	}
+	return err
+}
+
+// startNodes starts one node after the other and waits until each is ready. It
+// returns those that run, also with an error.
+func startNodes(ctx context.Context, dir string, count int) (nodes []*devnode, err error) {
 	for i := range count {
 		n := &devnode{name: fmt.Sprintf("node%d", i+1), dir: filepath.Join(dir, fmt.Sprintf("node%d", i+1)), ended: make(chan error, 1)}
 		var bootstrap string
 		if i > 0 {
 			bootstrap = nodes[0].facts["gossip"]
 		}
-		if err := n.start(dir, bootstrap); err != nil {
-			return fmt.Errorf("%s: %w", n.name, err)
+		if err := n.start(ctx, dir, bootstrap); err != nil {
+			return nodes, fmt.Errorf("%s: %w", n.name, err)
 		}
 		nodes = append(nodes, n)
 		if err := n.waitReady(ctx); err != nil {
-			return fmt.Errorf("%s: %w; its log is in %s", n.name, err, n.logFile())
+			return nodes, fmt.Errorf("%s: %w; its log ends with: %s", n.name, err, lastLine(n.logFile()))
 		}
 	}
-	if err := printDevcluster(c.App.Writer, nodes); err != nil {
-		return err
-	}
-	return watch(ctx, nodes)
+	return nodes, nil
 }
 
 func writeSample(dir string) error {
@@ -104,8 +121,8 @@ func writeSample(dir string) error {
 func (n *devnode) logFile() string { return filepath.Join(n.dir, "agent.log") }
 
 // start runs the agent in a process group of its own, so that Ctrl-C reaches us
-// alone, and reads what it prints.
-func (n *devnode) start(dir, bootstrap string) error {
+// alone, and reads what it prints. After an error nothing runs.
+func (n *devnode) start(ctx context.Context, dir, bootstrap string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -137,18 +154,31 @@ func (n *devnode) start(dir, bootstrap string) error {
 	if err := n.process.Start(); err != nil {
 		return err
 	}
-	n.facts = map[string]string{}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		key, value, _ := strings.Cut(lines.Text(), " ")
-		if n.facts[key] = value; key == "db" {
-			break
-		}
+	printed := make(chan map[string]string, 1)
+	go func() { printed <- readFacts(out); n.ended <- n.process.Wait() }()
+	select {
+	case n.facts = <-printed:
+	case <-ctx.Done():
+		n.stdin.Close() // which makes it stop
+		<-printed
 	}
-	go func() { n.ended <- n.process.Wait() }()
 	if n.facts["db"] == "" {
 		return fmt.Errorf("it did not start (%v): %s", <-n.ended, lastLine(n.logFile()))
 	}
 	return nil
+}
+
+// readFacts reads what an agent prints at its start, until it has all or the
+// output ends.
+func readFacts(out io.Reader) map[string]string {
+	facts := map[string]string{}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), " ")
+		if facts[key] = value; key == "db" {
+			break
+		}
+	}
+	return facts
 }
 
 func lastLine(file string) string {
@@ -204,6 +234,17 @@ func watch(ctx context.Context, nodes []*devnode) error {
 	}
 }
 
+// plainWord is text that a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
+
+// shellWord quotes s for a shell, if it must be.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 func printDevcluster(out io.Writer, nodes []*devnode) error {
 	var b strings.Builder
 	var apis, files []string
@@ -238,7 +279,7 @@ With apt-cache, Debian's whole package index through the API of all nodes:
   go run ./examples/packages --nodes %[5]s --files %[6]s
 
 Ctrl-C stops the nodes.
-`, run, first.facts["api"], last.facts["api"], last.facts["db"], strings.Join(apis, ","), strings.Join(files, ","))
+`, run, first.facts["api"], last.facts["api"], shellWord(last.facts["db"]), strings.Join(apis, ","), shellWord(strings.Join(files, ",")))
 	_, err := io.WriteString(out, b.String())
 	return err
 }
