@@ -1,0 +1,297 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// differentialSchema has each kind of table: integer key with generated columns
+// and a CHECK, text key beside a rowid, composite key without one, many columns.
+func differentialSchema() string {
+	var wide []string
+	for i := range 70 {
+		wide = append(wide, fmt.Sprintf("c%d INTEGER", i))
+	}
+	return `CREATE TABLE i(id INTEGER PRIMARY KEY, a TEXT, g INTEGER AS (b * 2) STORED, b INTEGER NOT NULL DEFAULT 7 CHECK(b < 90), e TEXT AS (a || 'x') VIRTUAL, c REAL DEFAULT 3);
+CREATE TABLE t(v BLOB, x TEXT NOT NULL PRIMARY KEY, n NUMERIC);
+CREATE TABLE w(n NUMERIC NOT NULL, v REAL, a TEXT NOT NULL, PRIMARY KEY(a, n)) WITHOUT ROWID;
+CREATE TABLE wide(` + strings.Join(wide, ", ") + `, id INTEGER NOT NULL, PRIMARY KEY(id, c69));`
+}
+
+// plain is SQLite without a store around it.
+type plain struct {
+	t *testing.T
+	c *sqlite.Conn
+}
+
+func newPlain(t *testing.T, schema string) *plain {
+	t.Helper()
+	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(t.TempDir(), "plain.db"), Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	p := &plain{t, c}
+	p.must(schema)
+	return p
+}
+
+func (p *plain) must(sql string) {
+	p.t.Helper()
+	p.c.SetMode(sqlite.ModeInternal)
+	if err := p.c.Exec(sql); err != nil {
+		p.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// transact runs statements as one transaction that ends at the first error.
+func (p *plain) transact(statements []sqlite.Statement) (out []sqlite.Result) {
+	p.t.Helper()
+	p.must("BEGIN IMMEDIATE")
+	p.c.SetLastInsertID(0)
+	failed := false
+	for _, st := range statements {
+		p.c.SetMode(sqlite.ModeWrite)
+		res, err := p.run(st.SQL)
+		if failed = err != nil; failed {
+			out = append(out, sqlite.Result{Err: err})
+			break
+		}
+		out = append(out, res)
+	}
+	switch {
+	case p.c.Autocommit():
+	case failed:
+		p.must("ROLLBACK")
+	default:
+		p.must("COMMIT")
+	}
+	return out
+}
+
+func (p *plain) run(sql string) (res sqlite.Result, err error) {
+	s, _, err := p.c.Prepare(sql)
+	if err != nil || s == nil {
+		return res, err
+	}
+	defer s.Finalize()
+	before := p.c.TotalChanges()
+	for {
+		row, err := s.Step()
+		if err != nil {
+			return res, err
+		}
+		if !row {
+			break
+		}
+		values := make([]sqlite.Value, s.ColumnCount())
+		for i := range values {
+			values[i] = s.Column(i)
+		}
+		res.Rows = append(res.Rows, values)
+	}
+	res.LastInsertID = p.c.LastInsertID()
+	if p.c.TotalChanges() != before {
+		res.RowsAffected = p.c.Changes()
+	}
+	return res, nil
+}
+
+func (p *plain) query(sql string) string {
+	p.t.Helper()
+	p.c.SetMode(sqlite.ModeInternal)
+	var r rows
+	if err := query(p.c, sqlite.Statement{SQL: sql}, &r); err != nil {
+		p.t.Fatalf("%s: %v", sql, err)
+	}
+	return strings.Join(r.lines, "\n")
+}
+
+// statements makes random DML on differentialSchema.
+type statements struct{ *rand.Rand }
+
+func (r statements) pick(options ...string) string { return options[r.IntN(len(options))] }
+
+func (r statements) value() string {
+	return r.pick("NULL", "0", "1", "2", "3", "41", "95", "-5", "2.0", "2.5", "1e300", "'1'", "'2.0'", "'a'", "'b'", "'A'", "'é'", "''", "x'01'", "x'00ff'", "9223372036854775807", "9007199254740993")
+}
+
+func (r statements) key() string { return r.pick("0", "1", "2", "3", "4", "5") }
+
+func (r statements) text() string { return r.pick("'a'", "'b'", "'c'", "'A'", "1", "2.0") }
+
+func (r statements) or() string {
+	return r.pick("", "", "", " OR IGNORE", " OR REPLACE", " OR FAIL", " OR ABORT", " OR ROLLBACK")
+}
+
+func (r statements) insert() string {
+	or, row := " INTO", ""
+	switch r.IntN(4) {
+	case 0:
+		row = fmt.Sprintf("i(id, a, b, c) VALUES(%s, %s, %s, %s), (%s, %s, %s, %s)", r.key(), r.value(), r.value(), r.value(), r.pick(r.key(), "NULL"), r.value(), r.value(), r.value())
+	case 1:
+		row = fmt.Sprintf("t(x, v, n) VALUES(%s, %s, %s), (%s, %s, %s)", r.text(), r.value(), r.value(), r.pick(r.text(), "NULL"), r.value(), r.value())
+	case 2:
+		row = fmt.Sprintf("w(a, n, v) VALUES(%s, %s, %s)", r.text(), r.pick(r.key(), "'2'", "2.0", "NULL"), r.value())
+	default:
+		row = fmt.Sprintf("wide(id, c69, c0, c63, c64, c%d) VALUES(%s, %s, %s, %s, %s, %s)", 1+r.IntN(60), r.key(), r.pick("0", "1"), r.value(), r.value(), r.value(), r.value())
+	}
+	switch r.IntN(4) {
+	case 0:
+		return "INSERT" + or + " " + row + r.pick(" ON CONFLICT DO NOTHING", " ON CONFLICT DO UPDATE SET "+r.set(row))
+	case 1:
+		return "INSERT" + r.or() + or + " " + row + " RETURNING *, typeof(" + r.pick("1", "2") + ")"
+	}
+	return "INSERT" + r.or() + or + " " + row
+}
+
+// set is an assignment that fits the table which text begins with.
+func (r statements) set(text string) string {
+	switch table, _, _ := strings.Cut(text, "("); table {
+	case "i":
+		return r.pick("a = "+r.value(), "b = "+r.value(), "c = "+r.value()+", a = a", "id = "+r.key(), "b = b + 1, a = c", "id = id + 1")
+	case "t":
+		return r.pick("v = "+r.value(), "n = "+r.value(), "x = "+r.text(), "x = x || 'z'", "n = n")
+	case "w":
+		return r.pick("v = "+r.value(), "a = "+r.text(), "n = "+r.key(), "n = n + 1", "a = a, v = v")
+	}
+	return r.pick("c0 = "+r.value(), "c64 = "+r.value()+", c63 = c64", "c69 = 1 - c69", "id = "+r.key(), "c65 = c0, c66 = c0, c1 = 5")
+}
+
+func (r statements) where(table string) string {
+	return map[string][]string{
+		"i":    {"", " WHERE id = " + r.key(), " WHERE b > 3", " WHERE rowid IN (1, 2)", " WHERE a IS NULL"},
+		"t":    {"", " WHERE x = " + r.text(), " WHERE n IS NOT NULL"},
+		"w":    {"", " WHERE a = " + r.text() + " AND n = " + r.key(), " WHERE a = " + r.text()},
+		"wide": {"", " WHERE id = " + r.key() + " AND c69 = 0", " WHERE c0 IS NOT NULL"},
+	}[table][r.IntN(3)]
+}
+
+func (r statements) statement() string {
+	table := r.pick("i", "t", "w", "wide")
+	switch r.IntN(12) {
+	case 0, 1, 2, 3, 4:
+		return r.insert()
+	case 5, 6, 7:
+		return "UPDATE" + r.or() + " " + table + " SET " + r.set(table+"(") + r.where(table) + r.pick("", "", " RETURNING *")
+	case 8, 9:
+		return "DELETE FROM " + table + r.where(table) + r.pick("", "", " RETURNING *")
+	case 10:
+		return r.pick("INSERT OR IGNORE INTO w(a, n, v) SELECT x, coalesce(n, 1), v FROM t", "INSERT OR REPLACE INTO i(id, a) SELECT b, a FROM i",
+			"UPDATE i SET a = t.v FROM t WHERE t.n = i.id", "WITH s AS (SELECT max(id) AS m FROM i) UPDATE i SET b = 1 WHERE id = (SELECT m FROM s)", "REPLACE INTO t(x, n) SELECT a, b FROM i")
+	}
+	return r.pick("", "-- nothing", "SELECT 1", "INSERT INTO i(g) VALUES(1)", "UPDATE nowhere SET a = 1", "INSERT INTO t VALUES(1)", "DELETE FROM i WHERE", "SELECT * FROM i WHERE abs(-9223372036854775807 - 1) > id")
+}
+
+func describeResult(st sqlite.Statement, r sqlite.Result) string {
+	switch {
+	case r.Err != nil:
+		return "error " + r.Err.Error()
+	case strings.HasPrefix(st.SQL, "SELECT") || st.SQL == "" || strings.HasPrefix(st.SQL, "--"):
+		return "nothing" // rqlite's own rules, see TestResultsAreAsRqlite
+	}
+	return fmt.Sprintf("affected %d, last %d, rows %v", r.RowsAffected, r.LastInsertID, r.Rows)
+}
+
+// TestStoreDoesWhatSQLiteDoes: the same requests give the same answers and the
+// same rows as on a plain connection, and their changesets give a third.
+func TestStoreDoesWhatSQLiteDoes(t *testing.T) {
+	seeds := 24
+	switch {
+	case *long:
+		seeds = 300
+	case testing.Short():
+		seeds = 2
+	}
+	schema := differentialSchema()
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			n, p := start(t, Config{Schema: schemaOf(schema)}), newPlain(t, schema)
+			r := statements{rand.New(rand.NewPCG(uint64(seed), 7))}
+			for range 80 {
+				compareRequest(t, r, n, p)
+			}
+			checkClocks(t, n)
+			replica := start(t, Config{Schema: schemaOf(schema)})
+			replica.pull(n)
+			requireEqual(t, n, replica)
+			checkClocks(t, replica)
+		})
+	}
+}
+
+func compareRequest(t *testing.T, r statements, n *node, p *plain) {
+	t.Helper()
+	var request []sqlite.Statement
+	for range 1 + r.IntN(4) {
+		request = append(request, text(r.statement()))
+	}
+	got, _, err := n.Transact(t.Context(), request)
+	want := p.transact(request)
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%+v: %v, %d results, SQLite has %d", request, err, len(got), len(want))
+	}
+	for i := range want {
+		if g, w := describeResult(request[i], got[i]), describeResult(request[i], want[i]); g != w {
+			t.Fatalf("%s\nstore  %s\nSQLite %s", request[i].SQL, g, w)
+		}
+	}
+	for table, key := range map[string]string{"i": "id", "t": "x", "w": "a, n", "wide": "id, c69"} {
+		sql := "SELECT * FROM " + table + " ORDER BY " + key
+		if g, w := n.query(sql), p.query(sql); g != w {
+			t.Fatalf("after %+v\n%s in the store\n%s\nin SQLite\n%s", request, table, g, w)
+		}
+	}
+}
+
+// checkClocks sees that every row has a living clock, and every living clock a
+// row.
+func checkClocks(t *testing.T, n *node) {
+	t.Helper()
+	for _, table := range n.schema.Load().sorted() {
+		living, err := livingKeys(n, table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var key []string
+		for _, i := range table.key {
+			key = append(key, quoteIdent(table.columns[i].name))
+		}
+		for _, line := range strings.Split(n.query("SELECT "+strings.Join(key, ", ")+" FROM "+quoteIdent(table.name)), "\n") {
+			if line != "" && !living[line] {
+				t.Errorf("row %s of %s has no clock", line, table.name)
+			}
+			delete(living, line)
+		}
+		for line := range living {
+			t.Errorf("clock %s of %s has no row", line, table.name)
+		}
+	}
+}
+
+func livingKeys(n *node, table *table) (map[string]bool, error) {
+	living := map[string]bool{}
+	err := n.readers.use(n.t.Context(), sqlite.ModeInternal, func(c *sqlite.Conn) error {
+		return c.Each("SELECT * FROM "+quoteIdent(clockTable(table)), nil, func(s *sqlite.Stmt) error {
+			var k changeset.Clock
+			var key []string
+			last := s.ColumnCount() - 1
+			for i := range last {
+				key = append(key, s.Column(i).String())
+			}
+			err := n.actors.Load().decodeClock(s.View(last), &k)
+			if k.CausalLength.Alive() {
+				living[strings.Join(key, "|")] = true
+			}
+			return err
+		})
+	})
+	return living, errors.Join(err, n.t.Context().Err())
+}
