@@ -51,7 +51,9 @@ var refusedFiles = []struct{ desc, text, want string }{
 	{"memory database", "db: {path: ':memory:'}\n",
 		`c.yaml:1: db.path: ":memory:" is no file path`},
 	{"bad cluster name", "gossip: {cluster: 'a b'}\n",
-		`c.yaml:1: gossip.cluster: "a b" is no cluster name: allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
+		`c.yaml:1: gossip.cluster: "a b" is no cluster name: allowed are 1 to 64 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without two dots in a row`},
+	{"cluster name that no certificate can carry", "gossip: {cluster: 'a..b'}\n",
+		`c.yaml:1: gossip.cluster: "a..b" is no cluster name: allowed are 1 to 64 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without two dots in a row`},
 
 	{"text for a number", "api:\n  max_statements: many\n",
 		`c.yaml:2: api.max_statements: want a whole number from 1 to 100000, got the text "many"`},

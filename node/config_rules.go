@@ -11,13 +11,13 @@ import (
 
 // clusterName is what gossip.cluster may be: it becomes part of certificates
 // and of the label of every membership packet.
-var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
 func checkCluster(s string) string {
-	if clusterName.MatchString(s) {
+	if clusterName.MatchString(s) && !strings.Contains(s, "..") {
 		return ""
 	}
-	return quote(s) + " is no cluster name: allowed are 1 to 64 of A-Z a-z 0-9 . _ -"
+	return quote(s) + " is no cluster name: allowed are 1 to 64 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without two dots in a row"
 }
 
 // checkPath refuses what SQLite or the system would read as something other
