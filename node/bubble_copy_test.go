@@ -1,10 +1,13 @@
 package node_test
 
 import (
+	"context"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/node"
 	"github.com/patinadb/patina/node/nodetest"
 )
 
@@ -48,11 +51,21 @@ func TestTwoNodesUnderOneActorPartWays(t *testing.T) {
 			}
 			took := c.Await("one takes a new actor id", 30*time.Second, func() bool { return original.Actor() != clone.Actor() })
 			t.Log("parted after", took)
+			for _, m := range []*nodetest.Member{original, clone} {
+				c.Await("its mesh follows", 10*time.Second, func() bool {
+					return c.Logged(m, "the mesh starts anew") >= c.Logged(m, "goes on under a new actor id")
+				})
+			}
 			w := c.Begin(nodetest.Storm{Seed: seed, Keys: 5, Writes: 40, Pause: 50 * time.Millisecond})
 			w.Wait()
 			c.AwaitEqual(10 * time.Second)
 			w.CheckJournal()
 			c.AwaitMembers(30 * time.Second)
+			for _, m := range []*nodetest.Member{original, clone} {
+				if ids, meshes := c.Logged(m, "goes on under a new actor id"), c.Logged(m, "the mesh starts anew"); ids != meshes {
+					t.Errorf("%s took %d actor ids and made %d meshes", m.Name, ids, meshes)
+				}
+			}
 		})
 	})
 }
@@ -85,5 +98,31 @@ func TestNodeTakesANewActorWhileItRuns(t *testing.T) {
 			}
 			c.AwaitEqual(10 * time.Second)
 		})
+	})
+}
+
+// TestStopWhileTheActorChanges: a node that is stopped between two meshes ends as
+// any other does.
+func TestStopWhileTheActorChanges(t *testing.T) {
+	bubble(t, nodetest.Config{Nodes: 1, Link: nodetest.Link{Latency: 10 * time.Millisecond}}, func(t *testing.T, c *nodetest.Cluster) {
+		stopped := false
+		m := c.Add(func(cfg *node.Config) {
+			listen := cfg.Listen
+			cfg.Listen = func(ctx context.Context) (net.PacketConn, error) {
+				if stopped = ctx.Err() != nil; stopped { // as the net package does
+					return nil, ctx.Err()
+				}
+				return listen(ctx)
+			}
+		})
+		m.Start()
+		c.AwaitMembers(20 * time.Second)
+		if err := m.Node().Store().RenewActor(t.Context(), m.Actor()); err != nil {
+			t.Fatal(err)
+		}
+		m.Stop()
+		if !stopped {
+			t.Error("the stop came too late to show anything")
+		}
 	})
 }

@@ -74,19 +74,41 @@ func (n *Node) runMesh(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errDuplicate):
 			n.log.Warn("another live node has this actor id: taking a new one", "actor", m.actor)
-			if renewed := n.store.RenewActor(ctx, m.actor); renewed != nil {
-				return renewed
-			}
-		case !errors.Is(err, errRenewed):
+			err = n.store.RenewActor(ctx, m.actor)
+		case errors.Is(err, errRenewed):
+			err = nil
+		default:
 			return err
 		}
-		conn, err := n.listen(ctx, n.udp.String())
-		if err != nil {
-			return fmt.Errorf("listen again under the new actor id: %w", err)
+		if err == nil {
+			err = n.renewMesh(ctx)
 		}
-		if m, err = n.newMesh(conn); err != nil {
-			return errors.Join(err, conn.Close())
+		switch {
+		case err == nil:
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return nil // stopped before the new one was made
+		default:
+			return err
 		}
-		n.mesh.Store(m)
 	}
+}
+
+// renewMesh puts a mesh of the node's new actor id in the place of one that has
+// ended.
+func (n *Node) renewMesh(ctx context.Context) error {
+	select {
+	case <-n.store.Renewed(): // the new mesh must not end for what it begins with
+	default:
+	}
+	conn, err := n.listen(ctx, n.udp.String())
+	if err != nil {
+		return fmt.Errorf("listen again under the new actor id: %w", err)
+	}
+	m, err := n.newMesh(conn)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	n.mesh.Store(m)
+	n.log.Info("the mesh starts anew", "actor", m.actor, "component", "node")
+	return nil
 }
