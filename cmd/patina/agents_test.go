@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,6 +61,7 @@ type agent struct {
 	dir     string
 	config  string
 	env     []string
+	command []string // runs the program; empty: the program itself
 	process *exec.Cmd
 	facts   map[string]string
 	log     *syncBuffer
@@ -138,7 +140,11 @@ func (a *agent) write(name, text string) {
 // start runs the node until it said where it is, and waits until it is ready.
 func (a *agent) start() *agent {
 	a.t.Helper()
-	a.process = exec.Command(program(a.t), "agent", "-c", a.config)
+	command := append(slices.Clone(a.command), "agent", "-c", a.config)
+	if len(a.command) == 0 {
+		command = append([]string{program(a.t)}, command...)
+	}
+	a.process = exec.Command(command[0], command[1:]...)
 	a.process.Env = append(os.Environ(), a.env...)
 	a.process.Stderr = a.log
 	out, err := a.process.StdoutPipe()

@@ -35,9 +35,12 @@ var chaosBuilt = sync.OnceValues(func() (string, error) {
 
 // launch starts the node and waits for nothing. The process is killed at the end
 // of the test if it runs still.
-func (a *agent) launch(wrap ...string) (*exec.Cmd, *syncBuffer) {
+func (a *agent) launch() (*exec.Cmd, *syncBuffer) { return a.launchIn([]string{program(a.t)}) }
+
+// launchIn is launch with the program run by command.
+func (a *agent) launchIn(command []string) (*exec.Cmd, *syncBuffer) {
 	a.t.Helper()
-	args := append(wrap, program(a.t), "agent", "-c", a.config)
+	args := append(slices.Clone(command), "agent", "-c", a.config)
 	c, log := exec.Command(args[0], args[1:]...), &syncBuffer{}
 	c.Env, c.Stderr = append(os.Environ(), a.env...), log
 	if err := c.Start(); err != nil {
