@@ -88,13 +88,13 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.logMissing(missing) // no earlier: a refused start is one line
 	n.empty = n.store.Vector().Len() == 0
 	m, err := n.newMesh(n.cfg.Conn)
 	if err != nil {
 		return errors.Join(err, n.store.Close())
 	}
 	n.mesh.Store(m)
+	n.logMissing(missing) // no earlier: a refused start is one line
 	return nil
 }
 
