@@ -155,7 +155,7 @@ func TestStrangersAreLoggedOnce(t *testing.T) {
 	friend.start()
 	strangers := []string{fmt.Sprintf("cluster: other, secret: %q", secret), `secret: "another secret altogether"`}
 	for _, options := range strangers {
-		newAgent(t, "gossip: {addr: 127.0.0.1:0, bootstrap: ["+a.facts["gossip"]+"], "+options+"}").start()
+		newAgent(t, "gossip: {addr: 127.0.0.1:0, bootstrap: ["+a.facts["gossip"]+"], "+options+"}").launch()
 	}
 	end := time.NewTimer(12 * time.Second) // strangers call every few seconds
 	defer end.Stop()
