@@ -166,7 +166,7 @@ func TestFullDiskUnderWritesAndReplication(t *testing.T) {
 	b.fullDiskWrites(&ids)
 	before := b.query("SELECT count(*), sum(id) FROM t")
 	b.signal(syscall.SIGTERM)
-	<-b.ended // with an error, if the file beside the database could not be written
+	<-b.ended                          // with an error, if the file beside the database could not be written
 	p, log := b.launchIn(disk.command) // starts or refuses; either is fine, a panic or a hang is not
 	wait(t, 10*time.Second, "started or refused", func() error {
 		if text := log.String(); !strings.Contains(text, "node started") && !strings.Contains(text, "patina: ") {
