@@ -168,6 +168,7 @@ func (w *writer) mergeInOrder(items []incoming) (done []Committed, waiting []inc
 }
 
 func (w *writer) mergeOrPark(in incoming) (parked bool, err error) {
+	w.checkChain(in.sealed)
 	if misfit := w.misfit(in.decoded); misfit != nil {
 		return true, w.park(in.sealed, misfit.Error())
 	}
@@ -176,6 +177,17 @@ func (w *writer) mergeOrPark(in incoming) (parked bool, err error) {
 	}
 	w.markApplied(in.sealed)
 	return false, nil
+}
+
+// checkChain raises an alarm if a changeset does not follow the one before it
+// that we have: its origin wrote two histories under one actor id.
+func (w *writer) checkChain(s changeset.Sealed) {
+	e := w.vector.Entry(s.Actor)
+	if s.Version == 1 || e.Applied.Last() != s.Version-1 || e.Head == s.Previous {
+		return
+	}
+	w.store.forks.Add(1)
+	w.log.Error("forked history: two nodes wrote under one actor id, their rows can differ", "actor", s.Actor, "version", s.Version)
 }
 
 // meetOwnVersions looks for versions of our own actor above our head: somebody

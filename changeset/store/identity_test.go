@@ -231,6 +231,25 @@ func TestSecondNodeOnAFileIsRefused(t *testing.T) {
 	}
 }
 
+func TestHardLinkedFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "n.db")
+	n := start(t, Config{Path: path})
+	other := filepath.Join(filepath.Dir(path), "other.db")
+	if err := os.Link(path, other); err != nil {
+		t.Skipf("no hard links here: %v", err)
+	}
+	if s, err := Open(t.Context(), Config{Path: other}); err == nil || !strings.Contains(err.Error(), "2 hard links") {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("error %v, want one that names the links", err)
+	}
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	n.exec("SELECT 1")
+}
+
 func TestOutsideSchemaChangeIsNoticed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n.db")
 	n := start(t, Config{Path: path, Schema: schemaOf(itemsSchema)})

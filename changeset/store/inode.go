@@ -24,3 +24,16 @@ func inodeOf(path string) (inode, error) {
 	}
 	return inode{uint64(st.Dev), st.Ino}, nil
 }
+
+// checkLinks refuses a file of several names: SQLite keeps a -wal beside each
+// name, so two programs that came by different ones would destroy the file.
+func checkLinks(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil // to be made, or SQLite says what is wrong
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
+		return fmt.Errorf("%s: the file has %d hard links; a database must have one name", path, st.Nlink)
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -32,4 +33,18 @@ func lockDatabase(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return f, nil
+}
+
+// explainOpen adds to SQLite's error why nothing can be written beside path, if
+// that is so: SQLite says only that it cannot open the file.
+func explainOpen(err error, path string) error {
+	f, locked := lockDatabase(path)
+	if locked == nil {
+		return errors.Join(err, f.Close())
+	}
+	var at *fs.PathError
+	if errors.As(locked, &at) && (errors.Is(at.Err, syscall.EROFS) || errors.Is(at.Err, fs.ErrPermission)) {
+		return fmt.Errorf("%w: %w", err, at.Err)
+	}
+	return err
 }

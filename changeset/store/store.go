@@ -133,6 +133,7 @@ type Store struct {
 	parked  atomic.Pointer[[]Parked]
 	schema  atomic.Pointer[schema]
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
+	forks   atomic.Uint64 // changesets that did not follow what was here
 
 	renewed  chan struct{}             // capacity 1; see Renewed
 	stopped  chan struct{}             // closed when Run has ended
@@ -148,9 +149,12 @@ type Store struct {
 // files. It starts nothing. Errors name the file that is at fault.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
+	if err := checkLinks(cfg.Path); err != nil {
+		return nil, err
+	}
 	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, Create: true, BusyTimeout: busyTimeout})
 	if err != nil {
-		return nil, err
+		return nil, explainOpen(err, cfg.Path)
 	}
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), queues: newQueues()}
@@ -236,6 +240,10 @@ func (s *Store) Secret() [32]byte { return s.writer.meta.secret }
 // Drifted counts remote changesets whose time was further ahead of the wall
 // clock here than MaxClockDrift.
 func (s *Store) Drifted() uint64 { return s.drifted.Load() }
+
+// Forks counts changesets that did not follow the one before them that was here:
+// an actor's history was written twice, by a database that was rolled back.
+func (s *Store) Forks() uint64 { return s.forks.Load() }
 
 // writer is the state of the writer goroutine; see the package documentation.
 type writer struct {
