@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -113,7 +115,26 @@ func New(cfg Config) http.Handler {
 	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, errCrossOrigin)
 	}))
-	return a.limitBody(origin.Handler(mux))
+	return a.limitBody(a.knownHost(origin.Handler(mux)))
+}
+
+// knownHost refuses what a browser sends to a name that is neither an address
+// nor localhost: a page can point its own name at the loopback interface (DNS
+// rebinding), and then it is of no other origin.
+func (a *api) knownHost(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+			host := r.Host
+			if name, _, err := net.SplitHostPort(host); err == nil {
+				host = name
+			}
+			if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
+				a.fail(w, r, errCrossOrigin)
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // route serves "METHOD /path" and answers other methods on that path. The

@@ -86,15 +86,20 @@ func TestOtherMethodsAreToldWhatIsAllowed(t *testing.T) {
 func TestPagesOfOtherOriginsAreRefused(t *testing.T) {
 	h := newHandler(Config{Database: echoDB})
 	for _, tt := range []struct {
-		desc, header, value string
-		want                int
+		desc, host, header, value string
+		want                      int
 	}{
-		{"no browser", "", "", 200},
-		{"same origin", "Origin", "http://example.com", 200},
-		{"other origin", "Origin", "http://evil.example", 403},
-		{"cross-site fetch", "Sec-Fetch-Site", "cross-site", 403},
+		{"no browser", "db.example", "", "", 200},
+		{"same origin", "127.0.0.1:8080", "Origin", "http://127.0.0.1:8080", 200},
+		{"same origin by name", "localhost:8080", "Origin", "http://localhost:8080", 200},
+		{"same origin, IPv6", "[::1]:8080", "Origin", "http://[::1]:8080", 200},
+		{"other origin", "127.0.0.1:8080", "Origin", "http://evil.example", 403},
+		{"cross-site fetch", "127.0.0.1:8080", "Sec-Fetch-Site", "cross-site", 403},
+		{"a name that leads here", "evil.example:8080", "Origin", "http://evil.example:8080", 403},
+		{"a name that leads here, by fetch", "evil.example:8080", "Sec-Fetch-Site", "same-origin", 403},
 	} {
 		r := httptest.NewRequest("POST", "/v1/transactions", strings.NewReader(`["nothing"]`))
+		r.Host = tt.host
 		if tt.header != "" {
 			r.Header.Set(tt.header, tt.value)
 		}
