@@ -167,36 +167,6 @@ func TestChangesetForAnUnknownTableParks(t *testing.T) {
 	}
 }
 
-// TestStrangersAreRefused: a peer of another cluster, and one with another
-// secret, are refused and logged once; the node runs on.
-func TestStrangersAreRefused(t *testing.T) {
-	program(t)
-	t.Parallel()
-	a := newAgent(t)
-	a.configure("gossip: {addr: 127.0.0.1:0, secret: \"the secret of the cluster\"}")
-	a.write("schema/s.sql", apiSchema)
-	a.start()
-	for _, options := range []string{"cluster: other, secret: \"the secret of the cluster\"", "secret: \"another secret altogether\""} {
-		s := newAgent(t)
-		s.configure("gossip: {addr: 127.0.0.1:0, bootstrap: [" + a.facts["gossip"] + "], " + options + "}")
-		s.start()
-		wait(t, 10*time.Second, "refused", func() error {
-			if log := s.log.String(); !strings.Contains(log, "secret or cluster") && !strings.Contains(log, "foreign cluster") {
-				return fmt.Errorf("the stranger's log says nothing: %s", log)
-			}
-			return nil
-		})
-		if m := a.status().Members; len(m) != 1 {
-			t.Errorf("members %v", m)
-		}
-		s.stop()
-	}
-	if n := strings.Count(a.log.String(), "level=WARN"); n > 4 {
-		t.Errorf("%d warnings for two strangers:\n%s", n, a.log)
-	}
-	a.exec("INSERT INTO t VALUES(1, 'x')")
-}
-
 // TestDiskFull gives the node a small file system of its own and fills it.
 func TestDiskFull(t *testing.T) {
 	program(t)

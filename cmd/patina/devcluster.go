@@ -247,13 +247,15 @@ func shellWord(s string) string {
 
 func printDevcluster(out io.Writer, nodes []*devnode) error {
 	var b strings.Builder
+	const run = "go run ./cmd/patina"
 	var apis, files []string
+	var migrations strings.Builder
 	for _, n := range nodes {
+		fmt.Fprintf(&migrations, "  %s migrate --api %s \"CREATE TABLE notes(id TEXT NOT NULL PRIMARY KEY, text TEXT)\"\n", run, n.facts["api"])
 		fmt.Fprintf(&b, "%s  api %s  gossip %s\n       file %s\n", n.name, n.facts["api"], n.facts["gossip"], n.facts["db"])
 		apis, files = append(apis, n.facts["api"]), append(files, n.facts["db"])
 	}
 	first, last := nodes[0], nodes[len(nodes)-1]
-	const run = "go run ./cmd/patina"
 	fmt.Fprintf(&b, `
 Write on one node, read on another (paste into a second terminal, in the same folder):
 
@@ -261,10 +263,12 @@ Write on one node, read on another (paste into a second terminal, in the same fo
   %[1]s query --api %[3]s "SELECT * FROM services"
   %[1]s exec --api %[3]s "UPDATE services SET healthy = 0 WHERE id = 'web-1'"
   %[1]s query --api %[2]s "SELECT id, healthy FROM services"
-  %[1]s migrate --api %[2]s "CREATE TABLE notes(id TEXT NOT NULL PRIMARY KEY, text TEXT)"
   %[1]s members --api %[2]s
   %[1]s status --api %[3]s
 
+A schema is made on each node, for now:
+
+%[7]s
 With the sqlite3 program, straight from a node's file:
 
   sqlite3 %[4]s "SELECT * FROM services"
@@ -279,7 +283,7 @@ With apt-cache, Debian's whole package index through the API of all nodes:
   go run ./examples/packages --nodes %[5]s --files %[6]s
 
 Ctrl-C stops the nodes.
-`, run, first.facts["api"], last.facts["api"], shellWord(last.facts["db"]), strings.Join(apis, ","), shellWord(strings.Join(files, ",")))
+`, run, first.facts["api"], last.facts["api"], shellWord(last.facts["db"]), strings.Join(apis, ","), shellWord(strings.Join(files, ",")), &migrations)
 	_, err := io.WriteString(out, b.String())
 	return err
 }

@@ -24,18 +24,21 @@ const pollEvery = 50 * time.Millisecond
 func waitEqual(ctx context.Context, nodes []*client.Client, acknowledged heads) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	why := "no node answered"
 	for {
 		behind, err := firstDifference(ctx, nodes, acknowledged)
-		if err == nil && behind == "" {
+		switch {
+		case err == nil && behind == "":
 			return nil
-		}
-		if err != nil && ctx.Err() == nil {
+		case err == nil:
+			why = behind
+		case ctx.Err() == nil:
 			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the nodes are not equal: %s: %w", behind, context.Cause(ctx))
+			return fmt.Errorf("the nodes are not equal: %s: %w", why, context.Cause(ctx))
 		}
 	}
 }
@@ -47,7 +50,7 @@ func firstDifference(ctx context.Context, nodes []*client.Client, acknowledged h
 	for i, node := range nodes {
 		s, err := node.Status(ctx)
 		if err != nil {
-			return node.Addr() + " does not answer", fmt.Errorf("ask %s for its status: %w", node.Addr(), err)
+			return "", fmt.Errorf("ask %s for its status: %w", node.Addr(), err)
 		}
 		for actor, version := range acknowledged {
 			if s.Heads[actor] < version {
