@@ -45,8 +45,11 @@ type Status struct {
 	Members      []Member `json:"members"` // the node itself included
 	Queues       []Queue  `json:"queues"`
 	Parked       []Parked `json:"parked"`
-	Ready        bool     `json:"ready"`
-	NotReady     string   `json:"not_ready,omitempty"` // why, when Ready is false
+	// Counters holds what should stay 0 or rare, since the start: links refused or
+	// ended, by reason, and what the store found wrong. Those at 0 are left out.
+	Counters map[string]uint64 `json:"counters,omitempty"`
+	Ready    bool              `json:"ready"`
+	NotReady string            `json:"not_ready,omitempty"` // why, when Ready is false
 }
 
 // Member is an actor as this node's membership sees it.

@@ -31,7 +31,22 @@ func (n *Node) Status() api.Status {
 		s.Parked = append(s.Parked, api.Parked{Actor: p.Actor, Version: p.Version, Reason: p.Reason})
 	}
 	s.Queues = n.queues(m)
+	s.Counters = n.counters(m)
 	return s
+}
+
+// counters collects what whoever runs the node should look at when it moves.
+func (n *Node) counters(m *mesh) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, e := range m.links.Stats().Ended {
+		out["link."+e.Code.Error()] += e.Count
+	}
+	for name, count := range map[string]uint64{"store.forked": n.store.Forks(), "store.time_beyond_drift": n.store.Drifted()} {
+		if count > 0 {
+			out[name] = count
+		}
+	}
+	return out
 }
 
 // queues lists the bounded queues of every part.

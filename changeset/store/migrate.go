@@ -117,6 +117,13 @@ func (w *writer) applySchemaFiles(ctx context.Context, files []SchemaFile) (note
 		return nil, err
 	}
 	for _, note := range p.notes {
+		if w.noted[note] {
+			continue
+		}
+		if w.noted == nil {
+			w.noted = map[string]bool{}
+		}
+		w.noted[note] = true
 		w.log.Info("left alone", "err", note)
 	}
 	if len(p.statements) == 0 {

@@ -264,6 +264,7 @@ type writer struct {
 	scratch []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64
+	noted         map[string]bool             // what the schema files leave alone and was logged
 	unjudged      bool                        // the schema moved without us since the parked were judged
 	tables        map[string]*tableStatements // by folded name; dropped when the schema moves
 }

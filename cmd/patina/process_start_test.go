@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/patinadb/patina/transport"
 )
 
 // oneLineRefusal runs an agent that must end with status 1 and exactly one line on
@@ -172,8 +174,13 @@ func TestStrangersAreLoggedOnce(t *testing.T) {
 	}
 	a.exec("INSERT INTO t VALUES(1, 'x')")
 	waitEqual(t, 5*time.Second, a, friend)
-	if m := a.status().Members; len(m) != 2 {
-		t.Errorf("members %v", m)
+	s := a.status()
+	if len(s.Members) != 2 {
+		t.Errorf("members %v", s.Members)
+	}
+	refused := s.Counters["link."+transport.CodeForeignCluster.Error()] + s.Counters["link."+transport.CodeWrongSecret.Error()]
+	if refused < uint64(len(strangers)) {
+		t.Errorf("counters %v do not tell of the strangers", s.Counters)
 	}
 }
 
