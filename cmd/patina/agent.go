@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -62,6 +63,8 @@ func runAgent(c *cli.Context) error {
 	reload := make(chan struct{}, 1)
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, cfg, c.App.Writer, reload) }()
+	var first os.Signal
+	var at time.Time
 	for {
 		select {
 		case err := <-ended:
@@ -70,14 +73,20 @@ func runAgent(c *cli.Context) error {
 			switch {
 			case s == syscall.SIGHUP:
 				wake(reload)
+			case s == first && time.Since(at) < sameSignal:
 			case ctx.Err() != nil:
 				return errSecondSignal
 			default:
+				first, at = s, time.Now()
 				stop()
 			}
 		}
 	}
 }
+
+// sameSignal is how soon a repeated signal counts as the same one: timeout(1)
+// sends each to the process and to its group.
+const sameSignal = 100 * time.Millisecond
 
 // wake leaves a message in a channel of capacity 1, unless one waits there.
 func wake(c chan<- struct{}) {

@@ -257,6 +257,7 @@ func TestSignals(t *testing.T) {
 	if err != nil || !strings.Contains(strings.Join(notes, "\n"), "api.max_statements changed: needs a restart") {
 		t.Errorf("notes %q, %v", notes, err)
 	}
+	a.signal(syscall.SIGTERM) // twice within a moment, as timeout(1) does, is once
 	a.stop()
 
 	a.start()
