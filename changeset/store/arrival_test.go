@@ -91,3 +91,27 @@ func TestIndexThatRaisesParks(t *testing.T) {
 		t.Errorf("parked %+v", p)
 	}
 }
+
+// TestOtherOrderAndCaseOfColumns: tables meet by folded names, whatever order
+// each node's columns have.
+func TestOtherOrderAndCaseOfColumns(t *testing.T) {
+	a := start(t, Config{Schema: schemaOf("CREATE TABLE item(id INTEGER PRIMARY KEY, a TEXT, b INTEGER, c REAL)")})
+	b := start(t, Config{Schema: schemaOf("CREATE TABLE ITEM(C REAL, B INTEGER, ID INTEGER PRIMARY KEY, A TEXT)")})
+	a.exec("INSERT INTO item VALUES(1, 'x', 2, 3), (2, 'y', NULL, 4)")
+	b.pull(a)
+	b.exec("UPDATE item SET a = 'z' WHERE id = 1", "UPDATE item SET b = 9", "INSERT INTO item(id, c) VALUES(3, 1)")
+	a.exec("UPDATE item SET c = 0.5, b = 8 WHERE id = 2")
+	a.pull(b)
+	b.pull(a)
+	const want = "1|'z'|9|3.0\n2|'y'|%s|0.5\n3|NULL|NULL|1.0"
+	got := a.query("SELECT id, a, b, c FROM item")
+	if got != strings.Replace(want, "%s", "8", 1) && got != strings.Replace(want, "%s", "9", 1) {
+		t.Errorf("rows\n%s", got)
+	}
+	if other := b.query("SELECT id, a, b, c FROM item"); other != got {
+		t.Errorf("rows\n%s\nand there\n%s", got, other)
+	}
+	if p := append(a.Parked(), b.Parked()...); len(p) > 0 {
+		t.Errorf("parked %+v", p)
+	}
+}

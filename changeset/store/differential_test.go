@@ -25,6 +25,15 @@ CREATE TABLE w(n NUMERIC NOT NULL, v REAL, a TEXT NOT NULL, PRIMARY KEY(a, n)) W
 CREATE TABLE wide(` + strings.Join(wide, ", ") + `, id INTEGER NOT NULL, PRIMARY KEY(id, c69));`
 }
 
+// differentialTriggers are made by an outside program: they fire for clients and
+// never on apply. One deletes the row that is being updated, one changes it, one
+// refuses silently, one fails half-way.
+const differentialTriggers = `CREATE TRIGGER tr1 AFTER UPDATE ON i BEGIN INSERT OR REPLACE INTO t(x, n) VALUES('i' || new.id, old.id); END;
+CREATE TRIGGER tr2 BEFORE INSERT ON w WHEN new.v > 40 BEGIN SELECT RAISE(IGNORE); END;
+CREATE TRIGGER tr3 AFTER DELETE ON t WHEN old.x < 'c' BEGIN UPDATE OR IGNORE i SET b = b + 1, id = id + 1 WHERE id = 2; INSERT OR FAIL INTO w(a, n) VALUES('x', old.n); END;
+CREATE TRIGGER tr4 BEFORE UPDATE ON wide WHEN new.c0 = 3 BEGIN DELETE FROM wide WHERE id = old.id; END;
+CREATE TRIGGER tr5 BEFORE UPDATE ON i WHEN old.id IN (1, 3) BEGIN UPDATE i SET a = 'before', c = c + 1 WHERE id = old.id; END;`
+
 // plain is SQLite without a store around it.
 type plain struct {
 	t *testing.T
@@ -137,6 +146,10 @@ func (r statements) insert() string {
 	case 0:
 		row = fmt.Sprintf("i(id, a, b, c) VALUES(%s, %s, %s, %s), (%s, %s, %s, %s)", r.key(), r.value(), r.value(), r.value(), r.pick(r.key(), "NULL"), r.value(), r.value(), r.value())
 	case 1:
+		if r.IntN(3) == 0 { // replaces by key and by rowid
+			row = fmt.Sprintf("t(rowid, x, v) VALUES(%s, %s, %s)", r.key(), r.text(), r.value())
+			break
+		}
 		row = fmt.Sprintf("t(x, v, n) VALUES(%s, %s, %s), (%s, %s, %s)", r.text(), r.value(), r.value(), r.pick(r.text(), "NULL"), r.value(), r.value())
 	case 2:
 		row = fmt.Sprintf("w(a, n, v) VALUES(%s, %s, %s)", r.text(), r.pick(r.key(), "'2'", "2.0", "NULL"), r.value())
@@ -158,7 +171,7 @@ func (r statements) set(text string) string {
 	case "i":
 		return r.pick("a = "+r.value(), "b = "+r.value(), "c = "+r.value()+", a = a", "id = "+r.key(), "b = b + 1, a = c", "id = id + 1")
 	case "t":
-		return r.pick("v = "+r.value(), "n = "+r.value(), "x = "+r.text(), "x = x || 'z'", "n = n")
+		return r.pick("v = "+r.value(), "n = "+r.value(), "x = "+r.text(), "x = x || 'z'", "n = n", "rowid = rowid + 1", "rowid = "+r.key()+", x = "+r.text())
 	case "w":
 		return r.pick("v = "+r.value(), "a = "+r.text(), "n = "+r.key(), "n = n + 1", "a = a, v = v")
 	}
@@ -214,6 +227,10 @@ func TestStoreDoesWhatSQLiteDoes(t *testing.T) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			n, p := start(t, Config{Schema: schemaOf(schema)}), newPlain(t, schema)
+			if seed%2 == 1 {
+				outside(t, n.cfg.Path, differentialTriggers)
+				p.must(differentialTriggers)
+			}
 			r := statements{rand.New(rand.NewPCG(uint64(seed), 7))}
 			for range 80 {
 				compareRequest(t, r, n, p)
