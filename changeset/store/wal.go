@@ -18,10 +18,10 @@ import (
 // that it grew without success.
 const (
 	walReset     = 8 << 20
-	walForce     = 16 << 20
+	walForce     = 10 << 20
 	walStep      = 4 << 20
 	walPatience  = 100 * time.Millisecond
-	walLimit     = time.Second // of patience
+	walLimit     = 2 * time.Second // of patience
 	walBackfill  = 100 * time.Millisecond
 	walFrameSize = 4096 + 24 // a page and its frame header
 )
