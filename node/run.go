@@ -109,6 +109,10 @@ func (n *Node) renewMesh(ctx context.Context) error {
 		return errors.Join(err, conn.Close())
 	}
 	n.mesh.Store(m)
+	// A Reload since newMesh read the peers has told the old mesh.
+	if err := m.members.SetSeeds(n.bootstrap()); err != nil {
+		n.log.Warn("bootstrap peers are stale", "err", err)
+	}
 	n.log.Info("the mesh starts anew", "actor", m.actor, "component", "node")
 	return nil
 }
