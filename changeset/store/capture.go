@@ -2,25 +2,38 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
-// maxCaptured bounds the capture buffer in bytes. It holds old and new values
-// of every step, so it may exceed the largest changeset; what is left as net
-// effect may not (changeset.MaxEncodedSize).
-const maxCaptured = 4 * changeset.MaxEncodedSize
+// What one request may put into the capture buffer, in bytes and in steps. The
+// buffer holds old and new values of every step, so it may exceed the largest
+// changeset; what is left as net effect may not (changeset.MaxEncodedSize,
+// MaxValues).
+const (
+	maxCaptured = 4 * changeset.MaxEncodedSize
+	maxSteps    = changeset.MaxValues
+)
 
 // captureBuffer records what client statements do to replicated rows, in order.
 // The preupdate hook is not undone by a statement's abort or by ROLLBACK TO, so
 // whoever undoes must truncate to the mark taken before.
 type captureBuffer struct {
 	events []rowEvent
-	data   []byte // encoded values, see rowEvent
-	err    error  // of the hook, which cannot return one; ends the statement
+	data   []byte      // encoded values, see rowEvent
+	begin  captureMark // of the request that is running
+	err    error       // of the hook, which cannot return one; ends the statement
+
+	maxBytes, maxSteps int // of one request
+}
+
+func newCaptureBuffer() captureBuffer {
+	return captureBuffer{maxBytes: maxCaptured, maxSteps: maxSteps}
 }
 
 // rowEvent is one step of one row. Key updates are split into a deletion and an
@@ -34,21 +47,41 @@ type rowEvent struct {
 	new     span                // insertion, update
 }
 
-type span struct{ from, to int }
+// span is a part of captureBuffer.data, which its bounds keep below 4 GiB. A
+// request can make millions of them.
+type span struct{ from, to uint32 }
 
 type captureMark struct{ events, data int }
 
 func (b *captureBuffer) mark() captureMark { return captureMark{len(b.events), len(b.data)} }
 
-func (b *captureBuffer) truncate(m captureMark) {
-	b.events, b.data, b.err = b.events[:m.events], b.data[:m.data], nil
+// start begins the part of a request, which undo removes.
+func (b *captureBuffer) start() { b.begin = b.mark() }
+
+func (b *captureBuffer) undo() {
+	b.truncate(b.begin)
+	b.err = nil
 }
 
+func (b *captureBuffer) truncate(m captureMark) {
+	b.events, b.data = b.events[:m.events], b.data[:m.data]
+}
+
+// reset empties the buffer. One large transaction does not hold memory for ever.
 func (b *captureBuffer) reset() {
 	if cap(b.data) > 1<<20 {
-		b.data = nil // one large transaction must not hold memory for ever
+		b.data = nil
+	}
+	if cap(b.events) > 1<<14 {
+		b.events = nil
 	}
 	b.truncate(captureMark{})
+	b.begin, b.err = captureMark{}, nil
+}
+
+// full reports that the request which is running has passed its bounds.
+func (b *captureBuffer) full() bool {
+	return len(b.data)-b.begin.data > b.maxBytes || len(b.events)-b.begin.events > b.maxSteps
 }
 
 // onPreupdate is the preupdate hook of the writer's connection.
@@ -58,7 +91,7 @@ func (w *writer) onPreupdate(p *sqlite.Preupdate) {
 	if b.err != nil || t == nil {
 		return
 	}
-	if len(b.data) > maxCaptured {
+	if b.full() {
 		b.err = errTooManyChanges
 		return
 	}
@@ -69,7 +102,7 @@ func (w *writer) onPreupdate(p *sqlite.Preupdate) {
 	}
 }
 
-var errTooManyChanges = fmt.Errorf("the changes of one request exceed the largest changeset, %d bytes", changeset.MaxEncodedSize)
+var errTooManyChanges = fmt.Errorf("the changes of one request exceed the largest changeset: %d bytes, %d values", changeset.MaxEncodedSize, changeset.MaxValues)
 
 func (b *captureBuffer) record(p *sqlite.Preupdate, t *table) error {
 	all := changeset.FirstColumns(len(t.data))
@@ -105,7 +138,7 @@ func (b *captureBuffer) add(t *table, op sqlite.Op, columns changeset.ColumnSet,
 	if keyed == nil {
 		keyed = before
 	}
-	e.key.from = len(b.data)
+	e.key.from = uint32(len(b.data))
 	for _, i := range t.key {
 		v, err := keyed(i)
 		if err != nil {
@@ -117,7 +150,7 @@ func (b *captureBuffer) add(t *table, op sqlite.Op, columns changeset.ColumnSet,
 		}
 		b.data = changeset.AppendValue(b.data, v)
 	}
-	e.key.to = len(b.data)
+	e.key.to = uint32(len(b.data))
 	if e.old, err = b.addValues(t, columns, before); err != nil {
 		return err
 	}
@@ -129,7 +162,7 @@ func (b *captureBuffer) add(t *table, op sqlite.Op, columns changeset.ColumnSet,
 }
 
 func (b *captureBuffer) addValues(t *table, columns changeset.ColumnSet, read reader) (span, error) {
-	s := span{len(b.data), len(b.data)}
+	s := span{uint32(len(b.data)), uint32(len(b.data))}
 	if read == nil {
 		return s, nil
 	}
@@ -140,7 +173,7 @@ func (b *captureBuffer) addValues(t *table, columns changeset.ColumnSet, read re
 		}
 		b.data = changeset.AppendValue(b.data, v)
 	}
-	s.to = len(b.data)
+	s.to = uint32(len(b.data))
 	return s, nil
 }
 
@@ -215,26 +248,22 @@ type netRow struct {
 // net folds the recorded events to the net effect on each row: insertion and
 // deletion of one key in one transaction is nothing, deletion and insertion an
 // update of what differs, an update to the values that were there nothing. Rows
-// come sorted by table name and encoded key. The values are views of the buffer.
+// come sorted by table name, then in the order of the rowid or of the encoded
+// key. The values are views of the buffer. More than a changeset can hold is
+// errTooManyChanges, before anything was written for them.
 func (b *captureBuffer) net() ([]netRow, error) {
-	order := make([]int, len(b.events))
+	order := make([]int32, len(b.events))
 	for i := range order {
-		order[i] = i
+		order[i] = int32(i)
 	}
-	compare := func(i, j int) int {
-		x, y := &b.events[i], &b.events[j]
-		if x.table != y.table {
-			return bytes.Compare([]byte(x.table.name), []byte(y.table.name))
-		}
-		return bytes.Compare(b.data[x.key.from:x.key.to], b.data[y.key.from:y.key.to])
-	}
-	if !slices.IsSortedFunc(order, compare) {
-		slices.SortStableFunc(order, compare)
+	if !slices.IsSortedFunc(order, b.compare) {
+		slices.SortStableFunc(order, b.compare)
 	}
 	var rows []netRow
+	values := 0
 	for len(order) > 0 {
 		n := 1
-		for n < len(order) && compare(order[0], order[n]) == 0 {
+		for n < len(order) && b.compare(order[0], order[n]) == 0 {
 			n++
 		}
 		row, ok, err := b.fold(order[:n])
@@ -243,14 +272,40 @@ func (b *captureBuffer) net() ([]netRow, error) {
 		}
 		if ok {
 			rows = append(rows, row)
+			values += len(row.key) + len(row.values)
+		}
+		if values > changeset.MaxValues {
+			return nil, errTooManyChanges
 		}
 		order = order[n:]
 	}
 	return rows, nil
 }
 
+// compare orders events by row. Rows of an integer key come in the order of
+// their b-tree, so that a million clocks are not written at random.
+func (b *captureBuffer) compare(i, j int32) int {
+	x, y := &b.events[i], &b.events[j]
+	switch {
+	case x.table != y.table:
+		return strings.Compare(x.table.name, y.table.name)
+	case x.table.layout == layoutInteger:
+		return cmp.Compare(b.rowid(x), b.rowid(y))
+	}
+	return bytes.Compare(b.data[x.key.from:x.key.to], b.data[y.key.from:y.key.to])
+}
+
+// rowid is the one key value of a row of layoutInteger.
+func (b *captureBuffer) rowid(e *rowEvent) int64 {
+	v, _, err := changeset.DecodeValue(b.data[e.key.from:e.key.to])
+	if err != nil {
+		return 0 // fold finds out
+	}
+	return v.Integer()
+}
+
 // fold computes the net effect of the events of one row; false for none.
-func (b *captureBuffer) fold(order []int) (row netRow, ok bool, err error) {
+func (b *captureBuffer) fold(order []int32) (row netRow, ok bool, err error) {
 	first, last := &b.events[order[0]], &b.events[order[len(order)-1]]
 	row = netRow{table: first.table}
 	if row.key, err = b.values(first.key, len(row.table.key)); err != nil {
@@ -293,7 +348,7 @@ type cell struct {
 	known bool
 }
 
-func (b *captureBuffer) replay(order []int) (before, after []cell, err error) {
+func (b *captureBuffer) replay(order []int32) (before, after []cell, err error) {
 	width := len(b.events[order[0]].table.data)
 	before, after = make([]cell, width), make([]cell, width)
 	for _, i := range order {

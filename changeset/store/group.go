@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -110,7 +109,7 @@ var errUnstampable = errors.New("store: row cannot be stamped")
 // changeset were made, is about the rows of one request: too many of them, or one
 // that can have no further version. It fails that request, not its group.
 func refusal(err error) bool {
-	return errors.Is(err, changeset.ErrTooLarge) || errors.Is(err, changeset.ErrInvalid) ||
+	return errors.Is(err, changeset.ErrTooLarge) || errors.Is(err, changeset.ErrInvalid) || errors.Is(err, errTooManyChanges) ||
 		errors.Is(err, errUnstampable) || errors.Is(err, errDamaged)
 }
 
@@ -127,7 +126,7 @@ func (w *writer) runGroup(first *request) {
 	end := time.Now().Add(groupTime)
 	n := 0
 	w.commit([]*request{first}, func() *request {
-		if n++; n >= groupRequests || len(w.capture.data) >= groupBytes || !time.Now().Before(end) {
+		if n++; n >= groupRequests || len(w.capture.data)+w.returned.group >= groupBytes || !time.Now().Before(end) {
 			return nil
 		}
 		return w.store.queues.poll()
@@ -217,6 +216,7 @@ func (g *group) attempt(rs []*request, more func() *request) error {
 			return err
 		}
 		w.capture.reset()
+		w.returned = returnedBytes{}
 		for len(rs) > 0 {
 			r := rs[0]
 			rs = rs[1:]
@@ -245,7 +245,8 @@ func (g *group) run(r *request) error {
 	if err := w.step("SAVEPOINT request"); err != nil {
 		return err
 	}
-	m := w.capture.mark()
+	w.capture.start()
+	w.returned.request = 0
 	w.conn.SetLastInsertID(0)
 	for _, st := range r.statements {
 		res := w.runStatement(st)
@@ -260,7 +261,8 @@ func (g *group) run(r *request) error {
 		if errors.Is(err, sqlite.ErrFull) || errors.Is(err, sqlite.ErrIOErr) {
 			return err
 		}
-		if r.final = errors.Is(err, sqlite.ErrInterrupt); r.final && w.store.ending() {
+		interrupted := errors.Is(err, sqlite.ErrInterrupt)
+		if r.final = interrupted || errors.Is(err, errTooManyChanges); interrupted && w.store.ending() {
 			r.err = ErrStopped
 		}
 	}
@@ -272,7 +274,7 @@ func (g *group) run(r *request) error {
 		return errTransactionLost
 	}
 	if r.failed() {
-		w.capture.truncate(m)
+		w.capture.undo()
 		if err := w.step("ROLLBACK TO request"); err != nil {
 			return err
 		}
@@ -294,125 +296,4 @@ func (g *group) answer() {
 		}
 		close(r.done)
 	}
-}
-
-// runStatement runs one statement of a client with the capture on.
-func (w *writer) runStatement(st sqlite.Statement) (res sqlite.Result) {
-	start := time.Now()
-	w.conn.SetMode(sqlite.ModeWrite)
-	w.conn.MutePreupdate(false)
-	lift := w.limit(context.Background(), w.store.cfg.StatementTimeout)
-	res, err := w.execute(st)
-	lift()
-	w.conn.MutePreupdate(true)
-	if err == nil {
-		err = w.capture.err
-	}
-	if err != nil {
-		res = sqlite.Result{Err: err}
-	}
-	res.Time = time.Since(start)
-	return res
-}
-
-// execute runs every statement of the text in order, as rqlite does: the
-// parameters are consumed in order and the result is the last statement's.
-func (w *writer) execute(st sqlite.Statement) (res sqlite.Result, err error) {
-	c, err := w.conn.Cached(st.SQL)
-	if err == nil && c != nil {
-		defer c.Reset()
-		if err := c.BindStatement(st); err != nil {
-			return res, err
-		}
-		return w.collect(c)
-	}
-	if !errors.Is(err, sqlite.ErrMultipleStatements) {
-		return res, err
-	}
-	params := st.Params
-	for text := st.SQL; strings.TrimSpace(text) != ""; {
-		s, tail, err := w.conn.Prepare(text)
-		if err != nil {
-			return res, err
-		}
-		text = tail
-		if s == nil {
-			continue
-		}
-		n := min(s.ParameterCount(), len(params))
-		res, err = w.executeOne(s, sqlite.Statement{SQL: s.SQL(), Params: params[:n], Named: st.Named})
-		params = params[n:]
-		if err != nil {
-			return res, err
-		}
-	}
-	return res, nil
-}
-
-func (w *writer) executeOne(s *sqlite.Stmt, st sqlite.Statement) (sqlite.Result, error) {
-	defer s.Finalize()
-	if err := s.BindStatement(st); err != nil {
-		return sqlite.Result{}, err
-	}
-	return w.collect(s)
-}
-
-// maxReturned bounds what RETURNING of one statement may yield, in bytes.
-const maxReturned = 32 << 20
-
-// collect steps s to its end. Rows are kept for RETURNING alone: what a SELECT
-// yields inside a transaction is not part of rqlite's answer.
-func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
-	writes := s.Access().Writes
-	if err := w.checkTargets(writes); err != nil {
-		return res, err
-	}
-	before, size := w.conn.TotalChanges(), 0
-	returning := len(writes) > 0 && s.ColumnCount() > 0
-	if returning {
-		res.HasRows = true
-		for i := range s.ColumnCount() {
-			res.Columns = append(res.Columns, s.ColumnName(i))
-			res.Types = append(res.Types, strings.ToLower(s.ColumnDeclType(i)))
-		}
-	}
-	for {
-		row, err := s.Step()
-		if err != nil {
-			return res, err
-		}
-		if !row {
-			break
-		}
-		if !returning {
-			continue
-		}
-		values := make([]sqlite.Value, s.ColumnCount())
-		for i := range values {
-			values[i] = s.Column(i)
-			size += len(values[i].Bytes()) + 1
-		}
-		if size > maxReturned {
-			return res, fmt.Errorf("RETURNING yields more than %d bytes", maxReturned)
-		}
-		res.Rows = append(res.Rows, values)
-	}
-	if len(writes) > 0 {
-		res.LastInsertID = w.conn.LastInsertID()
-		if w.conn.TotalChanges() != before {
-			res.RowsAffected = w.conn.Changes()
-		}
-	}
-	return res, nil
-}
-
-// checkTargets refuses writes to tables that do not replicate: they would make
-// nodes with equal vectors differ.
-func (w *writer) checkTargets(writes []sqlite.TableWrite) error {
-	for _, t := range writes {
-		if w.schema.lookup(t.Table) == nil {
-			return fmt.Errorf("table %s does not replicate: %s", t.Table, w.schema.local[foldName(t.Table)])
-		}
-	}
-	return nil
 }

@@ -25,11 +25,11 @@ func (s *Store) ending() bool {
 }
 
 // limit bounds the statements that follow until lift is called: by d, by
-// EndStatements, and by ctx.
+// EndStatements, by ctx, and by what the capture buffer takes.
 func (w *writer) limit(ctx context.Context, d time.Duration) (lift func()) {
 	end := time.Now().Add(d)
 	w.conn.SetDeadline(end, func() time.Time {
-		if w.store.ending() || ctx.Err() != nil {
+		if w.store.ending() || ctx.Err() != nil || errors.Is(w.capture.err, errTooManyChanges) {
 			return end // no earlier time is past it
 		}
 		return time.Now()

@@ -57,10 +57,12 @@ func (w *writer) followSchema(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the schema: %w", err)
-	case v == w.schemaVersion && !(w.unjudged && len(w.parked) > 0):
-		return nil
+	case v != w.schemaVersion || w.unjudged && len(w.parked) > 0:
+		return w.moveSchema(ctx, plan{})
+	case w.schema != w.store.schema.Load():
+		w.publish() // a transaction that changed nothing else saw it first
 	}
-	return w.moveSchema(ctx, plan{})
+	return nil
 }
 
 // moveSchema runs the statements of a plan and applies what was parked for want

@@ -12,10 +12,13 @@ import (
 type readerPool struct {
 	idle chan *sqlite.Conn
 	size int
+	life context.Context // ends with close
+	end  context.CancelFunc
 }
 
 func newReaderPool(path string, size int) (*readerPool, error) {
 	p := &readerPool{idle: make(chan *sqlite.Conn, size)}
+	p.life, p.end = context.WithCancel(context.Background())
 	for range size {
 		c, err := sqlite.Open(sqlite.Config{Path: path, ReadOnly: true})
 		if err != nil {
@@ -29,8 +32,10 @@ func newReaderPool(path string, size int) (*readerPool, error) {
 	return p, nil
 }
 
-// close waits for every connection to come back and closes it.
+// close interrupts who reads, waits for every connection to come back and closes
+// it. Later users get ErrStopped.
 func (p *readerPool) close() {
+	p.end()
 	for ; p.size > 0; p.size-- {
 		c := <-p.idle
 		c.Close()
@@ -40,21 +45,40 @@ func (p *readerPool) close() {
 // use runs f with a connection in the given mode. It waits for one as long as
 // ctx lasts.
 func (p *readerPool) use(ctx context.Context, mode sqlite.Mode, f func(*sqlite.Conn) error) error {
-	var c *sqlite.Conn
-	select {
-	case c = <-p.idle:
-	default:
-		select {
-		case c = <-p.idle:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	c, err := p.take(ctx)
+	if err != nil {
+		return err
 	}
 	defer func() { p.idle <- c }()
 	c.SetMode(mode)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
 	stop := c.InterruptOn(ctx)
 	defer stop()
-	return f(c)
+	if err = f(c); p.life.Err() != nil && errors.Is(err, sqlite.ErrInterrupt) {
+		return ErrStopped
+	}
+	return err
+}
+
+func (p *readerPool) take(ctx context.Context) (*sqlite.Conn, error) {
+	if p.life.Err() != nil {
+		return nil, ErrStopped // and not at random, while connections are left
+	}
+	select {
+	case c := <-p.idle:
+		return c, nil
+	default:
+	}
+	select {
+	case c := <-p.idle:
+		return c, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-p.life.Done():
+		return nil, ErrStopped
+	}
 }
 
 // Query runs one read-only statement of a client and hands its rows to sink. An

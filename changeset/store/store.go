@@ -132,6 +132,8 @@ type Store struct {
 	actors  atomic.Pointer[actorTable]
 	parked  atomic.Pointer[[]Parked]
 	schema  atomic.Pointer[schema]
+	secret  atomic.Pointer[[32]byte]
+	epoch   uint64        // of this open
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
 	forks   atomic.Uint64 // changesets that did not follow what was here
 
@@ -158,13 +160,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), queues: newQueues()}
-	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom()}
+	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer()}
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close(), s.lock.Close())
 	}
+	s.epoch = s.writer.meta.epoch
 	s.writer.publish()
 	return s, nil
 }
@@ -231,11 +234,12 @@ func (s *Store) Parked() []Parked { return *s.parked.Load() }
 
 // Epoch numbers the opens of this copy: higher at each open, and at least the
 // wall clock in milliseconds at open.
-func (s *Store) Epoch() uint64 { return s.writer.meta.epoch }
+func (s *Store) Epoch() uint64 { return s.epoch }
 
 // Secret returns 32 random bytes that stay with this copy of the database and
-// never leave the machine, for keys that must survive a restart.
-func (s *Store) Secret() [32]byte { return s.writer.meta.secret }
+// never leave the machine, for keys that must survive a restart. It changes with
+// the actor id.
+func (s *Store) Secret() [32]byte { return *s.secret.Load() }
 
 // Drifted counts remote changesets whose time was further ahead of the wall
 // clock here than MaxClockDrift.
@@ -260,8 +264,9 @@ type writer struct {
 	parked  []Parked
 	waiting *waitingRoom
 
-	capture captureBuffer
-	scratch []byte
+	capture  captureBuffer
+	returned returnedBytes
+	scratch  []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64
 	noted         map[string]bool             // what the schema files leave alone and was logged
@@ -307,6 +312,10 @@ func (w *writer) publish() {
 	w.store.schema.Store(w.schema)
 	parked := append([]Parked(nil), w.parked...)
 	w.store.parked.Store(&parked)
+	if known := w.store.secret.Load(); known == nil || *known != w.meta.secret {
+		secret := w.meta.secret
+		w.store.secret.Store(&secret)
+	}
 }
 
 func (w *writer) close() error {
