@@ -4,21 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
 // readerPool hands out read connections, one user at a time each.
 type readerPool struct {
-	idle chan *sqlite.Conn
-	size int
-	life context.Context // ends with close
-	end  context.CancelFunc
+	idle   chan *sqlite.Conn
+	size   int
+	closed chan struct{}
+
+	mu      sync.Mutex                          // guards reading
+	reading map[*sqlite.Conn]context.CancelFunc // who is at work
 }
 
 func newReaderPool(path string, size int) (*readerPool, error) {
-	p := &readerPool{idle: make(chan *sqlite.Conn, size)}
-	p.life, p.end = context.WithCancel(context.Background())
+	p := &readerPool{idle: make(chan *sqlite.Conn, size), closed: make(chan struct{}), reading: map[*sqlite.Conn]context.CancelFunc{}}
 	for range size {
 		c, err := sqlite.Open(sqlite.Config{Path: path, ReadOnly: true})
 		if err != nil {
@@ -35,7 +37,12 @@ func newReaderPool(path string, size int) (*readerPool, error) {
 // close interrupts who reads, waits for every connection to come back and closes
 // it. Later users get ErrStopped.
 func (p *readerPool) close() {
-	p.end()
+	close(p.closed)
+	p.mu.Lock()
+	for _, cancel := range p.reading {
+		cancel()
+	}
+	p.mu.Unlock()
 	for ; p.size > 0; p.size-- {
 		c := <-p.idle
 		c.Close()
@@ -53,17 +60,40 @@ func (p *readerPool) use(ctx context.Context, mode sqlite.Mode, f func(*sqlite.C
 	c.SetMode(mode)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(p.life, cancel)()
+	p.note(c, cancel)
+	defer p.note(c, nil)
 	stop := c.InterruptOn(ctx)
 	defer stop()
-	if err = f(c); p.life.Err() != nil && errors.Is(err, sqlite.ErrInterrupt) {
+	if err = f(c); p.isClosed() && errors.Is(err, sqlite.ErrInterrupt) {
 		return ErrStopped
 	}
 	return err
 }
 
+// note keeps how to interrupt who reads on c, nil for nobody.
+func (p *readerPool) note(c *sqlite.Conn, cancel context.CancelFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reading[c] = cancel
+	switch {
+	case cancel == nil:
+		delete(p.reading, c)
+	case p.isClosed():
+		cancel() // close has been through the list
+	}
+}
+
+func (p *readerPool) isClosed() bool {
+	select {
+	case <-p.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *readerPool) take(ctx context.Context) (*sqlite.Conn, error) {
-	if p.life.Err() != nil {
+	if p.isClosed() {
 		return nil, ErrStopped // and not at random, while connections are left
 	}
 	select {
@@ -76,7 +106,7 @@ func (p *readerPool) take(ctx context.Context) (*sqlite.Conn, error) {
 		return c, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-p.life.Done():
+	case <-p.closed:
 		return nil, ErrStopped
 	}
 }
