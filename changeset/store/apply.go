@@ -151,7 +151,8 @@ func (w *writer) mergeInOrder(items []incoming) (done []Committed, waiting []inc
 			if w.vector.Holds(in.sealed.ID()) {
 				continue
 			}
-			if !in.waited && !appliedAll(w.vector, in.sealed.After) {
+			// What does not fit by its names would wait for nothing: it parks.
+			if !in.waited && !appliedAll(w.vector, in.sealed.After) && w.misfit(in.decoded) == nil {
 				waiting = append(waiting, in)
 				continue
 			}

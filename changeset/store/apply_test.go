@@ -75,7 +75,7 @@ func TestUnknownTableParksUntilTheSchemaArrives(t *testing.T) {
 	if got := n.query("SELECT * FROM later"); got != "1|'x'" {
 		t.Errorf("rows %q", got)
 	}
-	if p := n.Parked(); len(p) != 1 || p[0].Reason != "no table later" {
+	if p := n.Parked(); len(p) != 1 || p[0].Reason != "no column later.w" {
 		t.Errorf("parked %+v", p)
 	}
 	results, _, err := n.Migrate(t.Context(), []sqlite.Statement{{SQL: "CREATE TABLE later(id INTEGER PRIMARY KEY, v TEXT, w TEXT DEFAULT 'd')"}})

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -29,7 +31,8 @@ func (w *writer) park(s changeset.Sealed, reason string) error {
 	if err != nil {
 		return fmt.Errorf("park version %d of %v: %w", s.Version, s.Actor, err)
 	}
-	w.setParked(append(slices.Clip(w.parked), Parked{s.ID(), reason}))
+	at, _ := slices.BinarySearchFunc(w.parked, s.ID(), func(p Parked, id changeset.ID) int { return compareIDs(p.ID, id) })
+	w.parked = slices.Insert(slices.Clip(w.parked), at, Parked{s.ID(), reason})
 	e := w.vector.Entry(s.Actor)
 	e.Parked = e.Parked.Clone()
 	e.Parked.Add(versions.Range{First: s.Version, Last: s.Version})
@@ -38,14 +41,11 @@ func (w *writer) park(s changeset.Sealed, reason string) error {
 	return nil
 }
 
-func (w *writer) setParked(p []Parked) {
-	slices.SortFunc(p, func(a, b Parked) int {
-		if c := a.Actor.Compare(b.Actor); c != 0 {
-			return c
-		}
-		return int(int64(a.Version) - int64(b.Version))
-	})
-	w.parked = p
+func compareIDs(a, b changeset.ID) int {
+	if c := a.Actor.Compare(b.Actor); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Version, b.Version)
 }
 
 // loadParked reads the list at open and enters it into the vector.
@@ -65,15 +65,18 @@ func (w *writer) loadParked() error {
 		e.Parked.Add(versions.Range{First: p.Version, Last: p.Version})
 		w.vector.Put(p.Actor, e)
 	}
-	w.setParked(list)
+	slices.SortFunc(list, func(a, b Parked) int { return compareIDs(a.ID, b.ID) })
+	w.parked = list
 	return err
 }
 
-// judgeParked merges every parked changeset that the schema can hold now. It
-// runs in the transaction that moved the schema.
-func (w *writer) judgeParked() ([]Committed, error) {
-	var applied []Committed
-	for _, p := range slices.Clone(w.parked) {
+// judgeParked merges every parked changeset that the schema can hold now, and
+// notes why it cannot hold the others. It runs in the transaction that moved the
+// schema. A row that is damaged here keeps its changesets parked, and nobody
+// from starting.
+func (w *writer) judgeParked() (applied []Committed, err error) {
+	kept := make([]Parked, 0, len(w.parked))
+	for _, p := range w.parked {
 		sealed, err := readSealed(w.conn, w.actors, p.ID, "SELECT data FROM __patina_parked WHERE k = ?")
 		if err != nil {
 			return nil, err
@@ -82,41 +85,56 @@ func (w *writer) judgeParked() ([]Committed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parked version %d of %v: %w", p.Version, p.Actor, err)
 		}
-		if w.misfit(c) != nil {
-			continue
+		reason := w.misfit(c)
+		if reason == nil {
+			reason = w.unpark(sealed, c)
 		}
-		if err := w.unpark(sealed, c); err != nil {
-			if !isMisfit(err) {
+		switch {
+		case reason == nil:
+			applied = append(applied, Committed{Sealed: sealed})
+			continue
+		case errors.Is(reason, errTransactionLost), !isMisfit(reason) && !errors.Is(reason, errDamaged):
+			return nil, reason
+		case reason.Error() != p.Reason:
+			p.Reason = reason.Error()
+			if err := w.changeParked("UPDATE __patina_parked SET reason = ?2 WHERE k = ?1", p.ID, changeset.TextValue(p.Reason)); err != nil {
 				return nil, err
 			}
-			continue
 		}
-		applied = append(applied, Committed{Sealed: sealed})
+		kept = append(kept, p)
 	}
+	w.parked = kept
 	return applied, nil
 }
 
+func (w *writer) changeParked(sql string, id changeset.ID, more ...sqlite.Value) error {
+	key, _ := w.actors.key(id)
+	if err := w.conn.Each(sql, append([]sqlite.Value{changeset.IntegerValue(key)}, more...), nil); err != nil {
+		return fmt.Errorf("parked version %d of %v: %w", id.Version, id.Actor, err)
+	}
+	return nil
+}
+
 // unpark merges one parked changeset in a savepoint; a row that does not fit
-// leaves it parked.
+// leaves it parked. The caller takes it from the list. After errTransactionLost
+// nothing more may run: the next SAVEPOINT would begin a transaction of its own.
 func (w *writer) unpark(s changeset.Sealed, c *changeset.Changeset) error {
 	if err := w.step("SAVEPOINT unpark"); err != nil {
 		return err
 	}
 	err := w.mergeChangeset(s, c)
 	if err == nil {
-		key, _ := w.actors.key(s.ID())
-		err = w.conn.Each("DELETE FROM __patina_parked WHERE k = ?", []sqlite.Value{changeset.IntegerValue(key)}, nil)
+		err = w.changeParked("DELETE FROM __patina_parked WHERE k = ?1", s.ID())
 	}
 	if err != nil {
 		if undo := w.step("ROLLBACK TO unpark"); undo != nil {
-			return undo
+			return errors.Join(errTransactionLost, err, undo)
 		}
 	} else {
 		w.markApplied(s)
-		w.setParked(slices.DeleteFunc(slices.Clone(w.parked), func(p Parked) bool { return p.ID == s.ID() }))
 	}
 	if release := w.step("RELEASE unpark"); release != nil {
-		return release
+		return errors.Join(errTransactionLost, release)
 	}
 	return err
 }

@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
 )
 
 // Capacities of the writer's queues. Requests and Apply wait for room: their
@@ -14,7 +16,8 @@ const (
 	requestCapacity = 1024
 	applyCapacity   = 256
 	controlCapacity = 16
-	// applyBytes bounds what TryApply may leave queued.
+	// applyBytes bounds what TryApply may leave queued, in bytes of memory. One
+	// changeset may pass it.
 	applyBytes = 64 << 20
 )
 
@@ -104,19 +107,42 @@ type applyJob struct {
 type incoming struct {
 	sealed  changeset.Sealed
 	decoded *changeset.Changeset
+	size    int  // in memory, in bytes
 	waited  bool // has been in the waiting room
+}
+
+// newIncoming decodes sealed. A value in memory can be forty times the size that
+// it has encoded, so it is the memory that the bounds count.
+func newIncoming(sealed changeset.Sealed) (incoming, error) {
+	c, err := sealed.Decode()
+	if err != nil {
+		return incoming{}, err
+	}
+	size := len(sealed.Data)
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		size += len(t.Changes) * int(unsafe.Sizeof(changeset.Change{}))
+		for j := range t.Changes {
+			size += (len(t.Changes[j].Key) + len(t.Changes[j].Values)) * int(unsafe.Sizeof(sqlite.Value{}))
+		}
+	}
+	return incoming{sealed: sealed, decoded: c, size: size}, nil
 }
 
 // TryApply queues a changeset without waiting. False means that the queue was
 // full, or that the changeset does not decode, and that it was dropped.
 func (s *Store) TryApply(sealed changeset.Sealed) bool {
 	c := s.queues.shared
-	decoded, err := sealed.Decode()
-	if err != nil || c.bytes.Load() > applyBytes {
+	if c.bytes.Load() > applyBytes {
 		c.dropped.Add(1)
 		return false
 	}
-	job := &applyJob{items: []incoming{{sealed: sealed, decoded: decoded}}, bytes: int64(len(sealed.Data))}
+	in, err := newIncoming(sealed)
+	if err != nil {
+		c.dropped.Add(1)
+		return false
+	}
+	job := &applyJob{items: []incoming{in}, bytes: int64(in.size)}
 	c.bytes.Add(job.bytes)
 	select {
 	case s.queues.applies <- job:
@@ -135,11 +161,10 @@ func (s *Store) TryApply(sealed changeset.Sealed) bool {
 func (s *Store) Apply(ctx context.Context, sealed []changeset.Sealed) error {
 	job := &applyJob{items: make([]incoming, len(sealed)), done: make(chan error, 1)}
 	for i := range sealed {
-		decoded, err := sealed[i].Decode()
-		if err != nil {
+		var err error
+		if job.items[i], err = newIncoming(sealed[i]); err != nil {
 			return err
 		}
-		job.items[i] = incoming{sealed: sealed[i], decoded: decoded}
 	}
 	if err := send(ctx, s.stopped, s.queues.applies, job); err != nil {
 		return err

@@ -229,7 +229,8 @@ func (s *Store) Vector() *versions.Vector { return s.vector.Load() }
 // SchemaDigest returns the digest of the replicated schema (DESIGN section 7).
 func (s *Store) SchemaDigest() [32]byte { return s.schema.Load().digest }
 
-// Parked lists the changesets that are held but cannot be merged yet.
+// Parked lists the changesets that are held but cannot be merged yet, sorted by
+// actor and version. The caller must not change it.
 func (s *Store) Parked() []Parked { return *s.parked.Load() }
 
 // Epoch numbers the opens of this copy: higher at each open, and at least the
@@ -310,7 +311,7 @@ func (w *writer) publish() {
 	w.store.vector.Store(w.vector.Clone())
 	w.store.actors.Store(w.actors)
 	w.store.schema.Store(w.schema)
-	parked := append([]Parked(nil), w.parked...)
+	parked := w.parked // replaced, never changed
 	w.store.parked.Store(&parked)
 	if known := w.store.secret.Load(); known == nil || *known != w.meta.secret {
 		secret := w.meta.secret

@@ -7,7 +7,8 @@ import (
 	"github.com/patinadb/patina/sync/versions"
 )
 
-// Bounds of the waiting room. What does not fit is dropped: it counts as neither
+// Bounds of the waiting room; bytes are those in memory, which one changeset may
+// pass if nobody else waits. What does not fit is dropped: it counts as neither
 // held nor parked, so anti-entropy brings it again.
 const (
 	waitLimit    = 2 * time.Second // after that it applies by the merge rule alone
@@ -36,12 +37,12 @@ func (r *waitingRoom) add(in incoming, now time.Time) bool {
 	if _, ok := r.byID[in.sealed.ID()]; ok {
 		return true
 	}
-	if len(r.byID) >= waitingCount || r.bytes+len(in.sealed.Data) > waitingBytes {
+	if len(r.byID) >= waitingCount || len(r.byID) > 0 && r.bytes+in.size > waitingBytes {
 		r.dropped++
 		return false
 	}
 	r.byID[in.sealed.ID()] = &waiter{in, now.Add(waitLimit)}
-	r.bytes += len(in.sealed.Data)
+	r.bytes += in.size
 	return true
 }
 
@@ -56,19 +57,9 @@ func (r *waitingRoom) take(v *versions.Vector, now time.Time) []incoming {
 		w.waited = true
 		ready = append(ready, w.incoming)
 		delete(r.byID, id)
-		r.bytes -= len(w.sealed.Data)
+		r.bytes -= w.size
 	}
 	return ready
-}
-
-// next returns when the first waiter's time is up, false if nobody waits.
-func (r *waitingRoom) next() (at time.Time, ok bool) {
-	for _, w := range r.byID {
-		if !ok || w.until.Before(at) {
-			at, ok = w.until, true
-		}
-	}
-	return at, ok
 }
 
 // appliedAll reports whether every version in after is applied in v.
