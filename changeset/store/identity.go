@@ -50,7 +50,14 @@ func writeSidecar(db string, s sidecar) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(db), filepath.Base(sidecarPath(db))+".*")
+	folder, err := os.Open(filepath.Dir(db))
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	// One name, so that a crash leaves no more than one behind; the lock of the
+	// database covers it.
+	f, err := os.OpenFile(sidecarPath(db)+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -65,7 +72,7 @@ func writeSidecar(db string, s sidecar) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	return folder.Sync()
 }
 
 func (w *writer) saveSidecar() error {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/patinadb/patina/changeset/sqlite"
 )
 
 // ErrInUse: another process runs a node on the file.
@@ -38,6 +40,9 @@ func lockDatabase(path string) (*os.File, error) {
 // explainOpen adds to SQLite's error why nothing can be written beside path, if
 // that is so: SQLite says only that it cannot open the file.
 func explainOpen(err error, path string) error {
+	if !errors.Is(err, sqlite.ErrCantOpen) && !errors.Is(err, sqlite.ErrReadOnly) {
+		return err // and leave no file beside what is not ours
+	}
 	f, locked := lockDatabase(path)
 	if locked == nil {
 		return errors.Join(err, f.Close())

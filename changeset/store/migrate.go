@@ -16,20 +16,23 @@ func (w *writer) loadSchema() error {
 	if err != nil {
 		return fmt.Errorf("read the schema: %w", err)
 	}
-	existing := map[string]bool{}
-	err = w.conn.Each("SELECT name FROM sqlite_schema WHERE type = 'table'", nil, func(st *sqlite.Stmt) error {
-		existing[foldName(string(st.View(0)))] = true
+	existing := map[string]string{}
+	err = w.conn.Each("SELECT name, sql FROM sqlite_schema WHERE type = 'table'", nil, func(st *sqlite.Stmt) error {
+		existing[foldName(string(st.View(0)))] = string(st.View(1))
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read the schema: %w", err)
 	}
 	for _, t := range s.sorted() {
-		if existing[foldName(clockTable(t))] {
-			continue
-		}
-		if err := w.conn.Exec(clockTableSQL(t)); err != nil {
-			return fmt.Errorf("make the clock table of %s: %w", t.name, err)
+		sql, ok := existing[foldName(clockTable(t))]
+		switch {
+		case !ok:
+			if err := w.conn.Exec(clockTableSQL(t)); err != nil {
+				return fmt.Errorf("make the clock table of %s: %w", t.name, err)
+			}
+		case foldName(sql) != foldName(clockTableSQL(t)):
+			s.exclude(t, "another process made it anew with another key")
 		}
 	}
 	w.schema, w.tables = s, nil

@@ -179,6 +179,14 @@ type schema struct {
 // lookup returns the replicated table of that name, in any case, or nil.
 func (s *schema) lookup(name string) *table { return s.tables[foldName(name)] }
 
+// exclude takes t out of what replicates. It is for a schema that nobody has
+// seen yet.
+func (s *schema) exclude(t *table, reason string) {
+	delete(s.tables, foldName(t.name))
+	s.local[foldName(t.name)] = reason
+	s.seal()
+}
+
 // sorted returns the tables by folded name.
 func (s *schema) sorted() []*table {
 	out := make([]*table, 0, len(s.tables))
