@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,7 +17,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(crashEnv); path != "" {
+		fmt.Println("failed", crashWriter(path)) // it ends by a kill alone
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // node is a running store with what the tests want to know of it.
 type node struct {
