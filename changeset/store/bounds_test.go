@@ -113,11 +113,17 @@ func TestTooManyValuesAreRefusedBeforeTheirClocks(t *testing.T) {
 
 // TestReturningIsBounded: by what the rows take in memory, for a whole request.
 func TestReturningIsBounded(t *testing.T) {
-	n := start(t, Config{Schema: schemaOf(itemsSchema)})
-	many := func(rows, from int) sqlite.Statement {
-		return text(fmt.Sprintf("INSERT INTO item(id) WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n LIMIT %d) SELECT i FROM n RETURNING 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16", from, rows))
+	var small returnedBytes
+	small.add(make([]sqlite.Value, 16))
+	if small.request < 16*32 || small.group != small.request {
+		t.Errorf("16 values of no bytes count %+v", small)
 	}
-	const fits = maxReturned / (24 + 16*40) * 3 / 4
+	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	const size = 300_000
+	many := func(rows, from int) sqlite.Statement {
+		return text(fmt.Sprintf("INSERT INTO item(id) WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n LIMIT %d) SELECT i FROM n RETURNING zeroblob(%d)", from, rows, size))
+	}
+	const fits = maxReturned / size * 3 / 4
 	out := n.together(
 		[]sqlite.Statement{text("INSERT INTO item(id) VALUES(1)")},
 		[]sqlite.Statement{many(fits, 10), many(fits, 10+fits)},

@@ -119,11 +119,14 @@ func (c *orderClient) request(i int) error {
 // all, and that order is the versions'.
 func TestAnswersAreThoseOfTheCommitOrder(t *testing.T) {
 	requests := 12
-	if *long {
+	switch {
+	case *long:
 		requests = 90
+	case testing.Short():
+		requests = 6
 	}
-	n := start(t, Config{Schema: schemaOf(orderSchema), StatementTimeout: 50 * time.Millisecond})
-	n.onWriter(func(w *writer) { w.capture.maxSteps = 1000 })
+	n := start(t, Config{Schema: schemaOf(orderSchema), StatementTimeout: 200 * time.Millisecond})
+	n.onWriter(func(w *writer) { w.capture.maxSteps = 100 })
 	outside(t, n.cfg.Path, "CREATE TRIGGER boom BEFORE INSERT ON raiser BEGIN SELECT RAISE(ROLLBACK, 'no way'); END")
 	n.exec("INSERT INTO counter VALUES(1, 0)", "INSERT INTO flag VALUES('old', 1)", "INSERT INTO au(id) VALUES(9223372036854775807)")
 	for name, at := range map[string]hlc.Timestamp{"last": hlc.Max, "ahead": hlc.At(time.Now().Add(time.Hour), 0)} {
