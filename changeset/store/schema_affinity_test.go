@@ -106,7 +106,11 @@ func TestSchemaAffinityOfRandomValues(t *testing.T) {
 	s := newSchemaStorage(t)
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
-	for range 50000 {
+	values := 50000
+	if testing.Short() {
+		values = 20000
+	}
+	for range values {
 		switch r.IntN(5) {
 		case 0:
 			s.check(t, changeset.IntegerValue(int64(r.Uint64())>>r.IntN(64)))

@@ -104,8 +104,11 @@ func (g schemaGenerator) file() string {
 func TestSchemaJourneysOfRandomSchemas(t *testing.T) {
 	seed := rand.Uint64()
 	g := schemaGenerator{rand.New(rand.NewPCG(seed, 1))}
-	planned := 0
-	for range 150 {
+	planned, journeys := 0, 150
+	if testing.Short() {
+		journeys = 40
+	}
+	for range journeys {
 		have := g.file()
 		want := g.file()
 		if g.IntN(2) == 0 { // mostly the same: more gets as far as a plan
