@@ -20,6 +20,7 @@ var libraryOwners = map[string][]string{
 	"github.com/hashicorp":          {"sync/members"},
 	"modernc.org":                   {"changeset/sqlite"},
 	"github.com/zeebo/blake3":       {"changeset", "sync/versions"},
+	"github.com/zeebo/xxh3":         {"changeset"},
 	"github.com/klauspost/compress": {"changeset"},
 	"gopkg.in/yaml.v3":              {"node"},
 	"github.com/prometheus":         {"node"},
