@@ -212,23 +212,13 @@ func (n *node) clocks() string {
 	var b strings.Builder
 	for _, t := range n.schema.Load().sorted() {
 		fmt.Fprintf(&b, "%s\n", t.name)
-		err := n.readers.use(n.t.Context(), sqlite.ModeInternal, func(c *sqlite.Conn) error {
-			return c.Each("SELECT * FROM "+quoteIdent(clockTable(t)), nil, func(s *sqlite.Stmt) error {
-				var k changeset.Clock
-				last := s.ColumnCount() - 1
-				for i := range last {
-					fmt.Fprintf(&b, "%v ", s.Column(i))
-				}
-				if err := n.actors.Load().decodeClock(s.View(last), &k); err != nil {
-					return err
-				}
-				fmt.Fprintln(&b, printClock(t, &k))
-				return nil
-			})
+		n.eachClock(t, func(key []sqlite.Value, k *changeset.Clock) error {
+			for _, v := range key {
+				fmt.Fprintf(&b, "%v ", v)
+			}
+			fmt.Fprintln(&b, printClock(t, k))
+			return nil
 		})
-		if err != nil {
-			n.t.Fatal(err)
-		}
 	}
 	return b.String()
 }
