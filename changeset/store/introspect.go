@@ -86,7 +86,7 @@ func (r *introspector) schema() (*schema, error) {
 	for _, o := range objects {
 		switch {
 		case o.kind == "view":
-			s.local[foldName(o.name)] = "it is a view"
+			s.local[foldName(o.name)] = viewReason
 		case o.kind == "index" && s.lookup(o.table) == nil:
 			s.local[foldName(o.name)] = "it is an index of " + o.table
 		}
@@ -94,6 +94,9 @@ func (r *introspector) schema() (*schema, error) {
 	s.seal()
 	return s, nil
 }
+
+// viewReason is why a view is local.
+const viewReason = "it is a view"
 
 // localKinds are reasons by the type that table_list gives.
 var localKinds = map[string]string{

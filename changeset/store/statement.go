@@ -136,11 +136,15 @@ func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
 }
 
 // checkTargets refuses writes to tables that do not replicate: they would make
-// nodes with equal vectors differ.
+// nodes with equal vectors differ. A view holds nothing: what its INSTEAD OF
+// triggers write is among the targets.
 func (w *writer) checkTargets(writes []sqlite.TableWrite) error {
 	for _, t := range writes {
-		if w.schema.lookup(t.Table) == nil {
-			return fmt.Errorf("table %s does not replicate: %s", t.Table, w.schema.local[foldName(t.Table)])
+		if w.schema.lookup(t.Table) != nil {
+			continue
+		}
+		if reason := w.schema.local[foldName(t.Table)]; reason != viewReason {
+			return fmt.Errorf("table %s does not replicate: %s", t.Table, reason)
 		}
 	}
 	return nil
