@@ -108,6 +108,17 @@ type caseRun struct {
 	names map[changeset.Stamp]string // of the case's versions
 }
 
+// runCaptureCasesOn runs the cases on each of some kinds of key; under -short not
+// on the last, since others are like it.
+func runCaptureCasesOn(t *testing.T, kinds []keyKind, cases []captureCase) {
+	if testing.Short() {
+		kinds = kinds[:len(kinds)-1]
+	}
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) { runCaptureCases(t, kind, cases) })
+	}
+}
+
 // runCaptureCases runs the cases on a kind of key; on their own tables if it has
 // no name. A second store that takes the changesets must end up equal, and a
 // third that takes them in another order, in batches and some twice.

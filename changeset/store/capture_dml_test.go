@@ -100,7 +100,5 @@ var statementCases = []captureCase{
 }
 
 func TestCaptureOfStatementsOnEachKindOfKey(t *testing.T) {
-	for _, kind := range keyKinds {
-		t.Run(kind.name, func(t *testing.T) { runCaptureCases(t, kind, statementCases) })
-	}
+	runCaptureCasesOn(t, keyKinds, statementCases)
 }

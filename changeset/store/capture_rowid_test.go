@@ -58,7 +58,5 @@ var rowidCases = []captureCase{
 }
 
 func TestCaptureOfRowidGames(t *testing.T) {
-	for _, kind := range keyKinds[1:3] {
-		t.Run(kind.name, func(t *testing.T) { runCaptureCases(t, kind, rowidCases) })
-	}
+	runCaptureCasesOn(t, keyKinds[1:3], rowidCases)
 }

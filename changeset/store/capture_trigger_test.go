@@ -94,7 +94,5 @@ var triggerCases = []captureCase{
 }
 
 func TestCaptureOfTriggers(t *testing.T) {
-	for _, kind := range keyKinds {
-		t.Run(kind.name, func(t *testing.T) { runCaptureCases(t, kind, triggerCases) })
-	}
+	runCaptureCasesOn(t, keyKinds, triggerCases)
 }

@@ -67,7 +67,7 @@ func (p *plain) transact(statements []sqlite.Statement) (out []sqlite.Result) {
 	failed := false
 	for _, st := range statements {
 		p.c.SetMode(sqlite.ModeWrite)
-		res, err := p.run(st.SQL)
+		res, err := p.run(st)
 		if failed = err != nil; failed {
 			out = append(out, sqlite.Result{Err: err})
 			break
@@ -84,12 +84,15 @@ func (p *plain) transact(statements []sqlite.Statement) (out []sqlite.Result) {
 	return out
 }
 
-func (p *plain) run(sql string) (res sqlite.Result, err error) {
-	s, _, err := p.c.Prepare(sql)
+func (p *plain) run(st sqlite.Statement) (res sqlite.Result, err error) {
+	s, _, err := p.c.Prepare(st.SQL)
 	if err != nil || s == nil {
 		return res, err
 	}
 	defer s.Finalize()
+	if err := s.BindStatement(st); err != nil {
+		return res, err
+	}
 	before := p.c.TotalChanges()
 	for {
 		row, err := s.Step()
