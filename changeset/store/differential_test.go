@@ -12,7 +12,8 @@ import (
 )
 
 // differentialSchema has each kind of table: integer key with generated columns
-// and a CHECK, text key beside a rowid, composite key without one, many columns.
+// and a CHECK, text key beside a rowid, composite key without one, many columns,
+// STRICT, generated columns around a composite key.
 func differentialSchema() string {
 	var wide []string
 	for i := range 70 {
@@ -21,17 +22,28 @@ func differentialSchema() string {
 	return `CREATE TABLE i(id INTEGER PRIMARY KEY, a TEXT, g INTEGER AS (b * 2) STORED, b INTEGER NOT NULL DEFAULT 7 CHECK(b < 90), e TEXT AS (a || 'x') VIRTUAL, c REAL DEFAULT 3);
 CREATE TABLE t(v BLOB, x TEXT NOT NULL PRIMARY KEY, n NUMERIC);
 CREATE TABLE w(n NUMERIC NOT NULL, v REAL, a TEXT NOT NULL, PRIMARY KEY(a, n)) WITHOUT ROWID;
+CREATE TABLE st(id INTEGER PRIMARY KEY, n INT, v INT AS (n + 1) VIRTUAL, r REAL, x ANY) STRICT;
+CREATE TABLE gt(u TEXT AS (p || n) VIRTUAL, p TEXT NOT NULL, n INTEGER, s NUMERIC AS (n * 2) STORED, q INTEGER NOT NULL, PRIMARY KEY(q, p));
 CREATE TABLE wide(` + strings.Join(wide, ", ") + `, id INTEGER NOT NULL, PRIMARY KEY(id, c69));`
 }
 
 // differentialTriggers are made by an outside program: they fire for clients and
-// never on apply. One deletes the row that is being updated, one changes it, one
-// refuses silently, one fails half-way.
+// never on apply. They delete the row that is being updated, change it, raise
+// what can be raised, fail half-way, nest, and stand for a view.
 const differentialTriggers = `CREATE TRIGGER tr1 AFTER UPDATE ON i BEGIN INSERT OR REPLACE INTO t(x, n) VALUES('i' || new.id, old.id); END;
 CREATE TRIGGER tr2 BEFORE INSERT ON w WHEN new.v > 40 BEGIN SELECT RAISE(IGNORE); END;
 CREATE TRIGGER tr3 AFTER DELETE ON t WHEN old.x < 'c' BEGIN UPDATE OR IGNORE i SET b = b + 1, id = id + 1 WHERE id = 2; INSERT OR FAIL INTO w(a, n) VALUES('x', old.n); END;
 CREATE TRIGGER tr4 BEFORE UPDATE ON wide WHEN new.c0 = 3 BEGIN DELETE FROM wide WHERE id = old.id; END;
-CREATE TRIGGER tr5 BEFORE UPDATE ON i WHEN old.id IN (1, 3) BEGIN UPDATE i SET a = 'before', c = c + 1 WHERE id = old.id; END;`
+CREATE TRIGGER tr5 BEFORE UPDATE ON i WHEN old.id IN (1, 3) BEGIN UPDATE i SET a = 'before', c = c + 1 WHERE id = old.id; END;
+CREATE TRIGGER tr6 BEFORE DELETE ON gt WHEN old.n = 2 BEGIN INSERT INTO st(x) VALUES(old.p); SELECT RAISE(ABORT, 'kept'); END;
+CREATE TRIGGER tr7 AFTER INSERT ON st WHEN new.n = 3 BEGIN UPDATE st SET r = 3; SELECT RAISE(FAIL, 'no three'); END;
+CREATE TRIGGER tr8 AFTER UPDATE ON gt WHEN new.n = 41 BEGIN SELECT RAISE(ROLLBACK, 'no more'); END;
+CREATE TRIGGER tr9 AFTER INSERT ON gt BEGIN INSERT OR IGNORE INTO st(id, x) VALUES(new.q + 2, new.p); DELETE FROM gt WHERE n = 1 AND q < new.q; END;
+CREATE TRIGGER tr10 AFTER DELETE ON st BEGIN UPDATE OR IGNORE gt SET q = q + 1, n = old.n WHERE q = old.id; END;
+CREATE VIEW vw AS SELECT q, p, n FROM gt WHERE n IS NOT 5;
+CREATE TRIGGER tr11 INSTEAD OF INSERT ON vw BEGIN INSERT OR REPLACE INTO gt(q, p, n) VALUES(new.q, new.p, new.n); END;
+CREATE TRIGGER tr12 INSTEAD OF UPDATE ON vw BEGIN UPDATE OR IGNORE gt SET n = new.n, q = new.q WHERE q = old.q AND p = old.p; END;
+CREATE TRIGGER tr13 INSTEAD OF DELETE ON vw BEGIN DELETE FROM gt WHERE q = old.q AND p = old.p; END;`
 
 // plain is SQLite without a store around it.
 type plain struct {
@@ -144,7 +156,14 @@ func (r statements) or() string {
 
 func (r statements) insert() string {
 	or, row := " INTO", ""
-	switch r.IntN(4) {
+	switch r.IntN(6) {
+	case 4:
+		row = fmt.Sprintf("st(id, n, r, x) VALUES(%s, %s, %s, %s), (%s, %s, %s, %s)", r.key(), r.key(), r.key(), r.value(), r.pick(r.key(), "NULL"), r.pick(r.key(), r.value()), r.pick(r.key(), r.value()), r.value())
+	case 5:
+		row = fmt.Sprintf("gt(p, n, q) VALUES(%s, %s, %s), (%s, %s, %s)", r.text(), r.value(), r.key(), r.text(), r.value(), r.pick(r.key(), "NULL", "2.0", "2.5"))
+		if r.IntN(3) == 0 {
+			row = fmt.Sprintf("gt(rowid, p, n, q) VALUES(%s, %s, %s, %s)", r.key(), r.text(), r.value(), r.key())
+		}
 	case 0:
 		row = fmt.Sprintf("i(id, a, b, c) VALUES(%s, %s, %s, %s), (%s, %s, %s, %s)", r.key(), r.value(), r.value(), r.value(), r.pick(r.key(), "NULL"), r.value(), r.value(), r.value())
 	case 1:
@@ -174,6 +193,10 @@ func (r statements) set(text string) string {
 		return r.pick("a = "+r.value(), "b = "+r.value(), "c = "+r.value()+", a = a", "id = "+r.key(), "b = b + 1, a = c", "id = id + 1")
 	case "t":
 		return r.pick("v = "+r.value(), "n = "+r.value(), "x = "+r.text(), "x = x || 'z'", "n = n", "rowid = rowid + 1", "rowid = "+r.key()+", x = "+r.text())
+	case "st":
+		return r.pick("n = "+r.key(), "x = "+r.value(), "r = n, n = id", "id = "+r.key(), "id = id + 1", "x = n, n = "+r.value())
+	case "gt":
+		return r.pick("n = "+r.value(), "n = s", "q = "+r.key(), "p = "+r.text(), "q = q + 1, p = u", "rowid = "+r.key(), "rowid = -rowid", "rowid = rowid + 1, n = "+r.key())
 	case "w":
 		return r.pick("v = "+r.value(), "a = "+r.text(), "n = "+r.key(), "n = n + 1", "a = a, v = v")
 	}
@@ -185,13 +208,15 @@ func (r statements) where(table string) string {
 		"i":    {"", " WHERE id = " + r.key(), " WHERE b > 3", " WHERE rowid IN (1, 2)", " WHERE a IS NULL"},
 		"t":    {"", " WHERE x = " + r.text(), " WHERE n IS NOT NULL"},
 		"w":    {"", " WHERE a = " + r.text() + " AND n = " + r.key(), " WHERE a = " + r.text()},
+		"st":   {"", " WHERE id = " + r.key(), " WHERE v > 3"},
+		"gt":   {"", " WHERE q = " + r.key() + " AND p = " + r.text(), " WHERE s < 9 OR u IS NULL"},
 		"wide": {"", " WHERE id = " + r.key() + " AND c69 = 0", " WHERE c0 IS NOT NULL"},
 	}[table][r.IntN(3)]
 }
 
 func (r statements) statement() string {
-	table := r.pick("i", "t", "w", "wide")
-	switch r.IntN(12) {
+	table := r.pick("i", "t", "w", "wide", "st", "gt")
+	switch r.IntN(13) {
 	case 0, 1, 2, 3, 4:
 		return r.insert()
 	case 5, 6, 7:
@@ -202,7 +227,35 @@ func (r statements) statement() string {
 		return r.pick("INSERT OR IGNORE INTO w(a, n, v) SELECT x, coalesce(n, 1), v FROM t", "INSERT OR REPLACE INTO i(id, a) SELECT b, a FROM i",
 			"UPDATE i SET a = t.v FROM t WHERE t.n = i.id", "WITH s AS (SELECT max(id) AS m FROM i) UPDATE i SET b = 1 WHERE id = (SELECT m FROM s)", "REPLACE INTO t(x, n) SELECT a, b FROM i")
 	}
+	if r.IntN(2) == 0 {
+		return r.pick("INSERT INTO vw(q, p, n) VALUES("+r.key()+", "+r.text()+", "+r.value()+")", "UPDATE vw SET n = "+r.key()+", q = "+r.key()+" WHERE p = "+r.text(), "DELETE FROM vw WHERE q = "+r.key())
+	}
 	return r.pick("", "-- nothing", "SELECT 1", "INSERT INTO i(g) VALUES(1)", "UPDATE nowhere SET a = 1", "INSERT INTO t VALUES(1)", "DELETE FROM i WHERE", "SELECT * FROM i WHERE abs(-9223372036854775807 - 1) > id")
+}
+
+// sequence is a statement, or some that let two rows change places.
+func (r statements) sequence() []string {
+	if r.IntN(10) > 0 {
+		return []string{r.statement()}
+	}
+	x, y := r.key(), r.key()
+	table, column := "t", "rowid"
+	switch r.IntN(6) {
+	case 0:
+		table, column = "i", "id"
+	case 1:
+		table, column = "st", "id"
+	case 2:
+		table, column = "gt", "q"
+	case 3:
+		table = "gt"
+	case 4:
+		table, column, x, y = "t", "x", r.text(), r.text()
+	}
+	move := func(from, to string) string {
+		return fmt.Sprintf("UPDATE %s SET %s = %s WHERE %s = %s", table, column, to, column, from)
+	}
+	return []string{move(x, "77"), move(y, x), move("77", y)}
 }
 
 func describeResult(st sqlite.Statement, r sqlite.Result) string {
@@ -225,32 +278,46 @@ func TestStoreDoesWhatSQLiteDoes(t *testing.T) {
 	case testing.Short():
 		seeds = 2
 	}
-	schema := differentialSchema()
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			n, p := start(t, Config{Schema: schemaOf(schema)}), newPlain(t, schema)
-			if seed%2 == 1 {
-				outside(t, n.cfg.Path, differentialTriggers)
-				p.must(differentialTriggers)
-			}
-			r := statements{rand.New(rand.NewPCG(uint64(seed), 7))}
-			for range 80 {
-				compareRequest(t, r, n, p)
-			}
-			checkClocks(t, n)
-			replica := start(t, Config{Schema: schemaOf(schema)})
-			replica.pull(n)
-			requireEqual(t, n, replica)
-			checkClocks(t, replica)
+			compareRequests(t, rand.New(rand.NewPCG(uint64(seed), 7)), 80, seed%2 == 1)
 		})
 	}
+}
+
+// compareRequests makes random requests of a store and of SQLite, then replays
+// the store's changesets, in their order and in another one in small batches with
+// some twice: rows and clocks end the same.
+func compareRequests(t *testing.T, r *rand.Rand, requests int, triggers bool) {
+	schema := differentialSchema()
+	n, p := start(t, Config{Schema: schemaOf(schema)}), newPlain(t, schema)
+	if triggers {
+		outside(t, n.cfg.Path, differentialTriggers)
+		p.must(differentialTriggers)
+	}
+	for range requests {
+		compareRequest(t, statements{r}, n, p)
+	}
+	checkClocks(t, n)
+	straight, shuffled := start(t, Config{Schema: schemaOf(schema)}), start(t, Config{Schema: schemaOf(schema)})
+	straight.pull(n)
+	choose := shuffledAndDoubled(r)
+	for range 10 {
+		shuffled.pullSome(n, choose)
+	}
+	shuffled.pull(n)
+	requireEqual(t, n, straight, shuffled)
+	checkClocks(t, straight)
+	checkClocks(t, shuffled)
 }
 
 func compareRequest(t *testing.T, r statements, n *node, p *plain) {
 	t.Helper()
 	var request []sqlite.Statement
 	for range 1 + r.IntN(4) {
-		request = append(request, text(r.statement()))
+		for _, sql := range r.sequence() {
+			request = append(request, text(sql))
+		}
 	}
 	got, _, err := n.Transact(t.Context(), request)
 	want := p.transact(request)
@@ -262,7 +329,7 @@ func compareRequest(t *testing.T, r statements, n *node, p *plain) {
 			t.Fatalf("%s\nstore  %s\nSQLite %s", request[i].SQL, g, w)
 		}
 	}
-	for table, key := range map[string]string{"i": "id", "t": "x", "w": "a, n", "wide": "id, c69"} {
+	for table, key := range map[string]string{"i": "id", "t": "x", "w": "a, n", "wide": "id, c69", "st": "id", "gt": "q, p"} {
 		sql := "SELECT * FROM " + table + " ORDER BY " + key
 		if g, w := n.query(sql), p.query(sql); g != w {
 			t.Fatalf("after %+v\n%s in the store\n%s\nin SQLite\n%s", request, table, g, w)
@@ -296,4 +363,35 @@ func checkClocks(t *testing.T, n *node) {
 			t.Errorf("clock %s of %s has no row", line, table.name)
 		}
 	}
+}
+
+// drawn is a source of numbers that are the bytes of a text, and when they have
+// run out those of a generator.
+type drawn struct {
+	rest []byte
+	rand.Source
+}
+
+func (d *drawn) Uint64() uint64 {
+	if len(d.rest) == 0 {
+		return d.Source.Uint64()
+	}
+	b := d.rest[0]
+	d.rest = d.rest[1:]
+	return uint64(b) * 0x0101010101010101 // a choice is made by the upper bits, or by the lower
+}
+
+// FuzzStatements lets the bytes choose the requests, until they run out.
+func FuzzStatements(f *testing.F) {
+	for seed := range uint64(6) {
+		choices := make([]byte, 200)
+		r := rand.New(rand.NewPCG(seed, 11))
+		for i := range choices {
+			choices[i] = byte(r.Uint32())
+		}
+		f.Add(choices, seed%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, choices []byte, triggers bool) {
+		compareRequests(t, rand.New(&drawn{choices, rand.NewPCG(1, 2)}), min(1+len(choices)/20, 40), triggers)
+	})
 }
