@@ -1,6 +1,13 @@
 package store
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
 
 // statementCases runs on every kind of key.
 var statementCases = []captureCase{
@@ -90,6 +97,8 @@ var statementCases = []captureCase{
 	{desc: "update returning", request: "UPDATE T SET b = 8 WHERE b < 3 RETURNING *", changes: "#1@1 b=8\n#2@1 b=8", clocks: "#1@1 base[a c] new[b]\n#2@1 base[a c] new[b]"},
 	{desc: "delete returning", request: "DELETE FROM T RETURNING a", changes: "#1@2\n#2@2\n#3@2", clocks: "#1@2 new[]\n#2@2 new[]\n#3@2 new[]"},
 	{desc: "returning abandoned after its first row", request: "DELETE FROM T RETURNING zeroblob(33554432)", fails: "RETURNING yields more than 33554432 bytes", ours: true},
+	{desc: "insert returning abandoned after its first row", request: "INSERT INTO T(K) VALUES(#4), (#5) RETURNING zeroblob(33554432)", fails: "RETURNING yields more than 33554432 bytes", ours: true},
+	{desc: "update returning abandoned after its second row", request: "UPDATE T SET b = 8 RETURNING zeroblob(20000000)", fails: "RETURNING yields more than 33554432 bytes", ours: true},
 	{desc: "or fail returning", request: "INSERT OR FAIL INTO T(K) VALUES(#4), (#1) RETURNING a", fails: "UNIQUE constraint failed: T.K"},
 	// requests
 	{desc: "failing statement in the middle", request: "INSERT INTO T(K) VALUES(#4); DELETE FROM T WHERE (K) = (#3); INSERT INTO T(K) VALUES(#5), (#1); INSERT INTO T(K) VALUES(#6)", fails: "UNIQUE constraint failed: T.K"},
@@ -101,4 +110,55 @@ var statementCases = []captureCase{
 
 func TestCaptureOfStatementsOnEachKindOfKey(t *testing.T) {
 	runCaptureCasesOn(t, keyKinds, statementCases)
+}
+
+// TestFailedRequestsLeaveNothingInTheirGroup: the hook is not undone by ROLLBACK
+// TO. What a failing request of a group captured is in no changeset, nor does it
+// hide what the others do to the same rows.
+func TestFailedRequestsLeaveNothingInTheirGroup(t *testing.T) {
+	for _, kind := range keyKinds {
+		for _, bad := range []string{
+			"INSERT INTO T(K) VALUES(#5), (#1)",
+			"INSERT OR FAIL INTO T(K) VALUES(#5), (#1)",
+			"UPDATE OR FAIL T SET b = CASE b WHEN 3 THEN NULL ELSE 9 END",
+			"INSERT OR ROLLBACK INTO T(K) VALUES(#5), (#1)",
+			"DELETE FROM T RETURNING zeroblob(33554432)",
+		} {
+			t.Run(kind.name+", "+bad, func(t *testing.T) {
+				t.Parallel()
+				n := start(t, Config{Schema: schemaOf(kind.spell("t", kind.table) + ";")})
+				sql := func(texts ...string) (out []sqlite.Statement) {
+					for _, s := range texts {
+						out = append(out, text(kind.spell("t", s)))
+					}
+					return out
+				}
+				n.exec(kind.spell("t", baseRows))
+				out := n.together(
+					sql("INSERT INTO T(K) VALUES(#4)", "UPDATE T SET a = 'x' WHERE (K) = (#1)"),
+					sql("UPDATE T SET a = 'bad', b = 8 WHERE (K) = (#1)", "DELETE FROM T WHERE (K) IN (VALUES(#2), (#4))", bad),
+					sql("UPDATE T SET c = 9 WHERE (K) = (#2)", "DELETE FROM T WHERE (K) = (#4)"),
+				)
+				if out[0].failure() != "" || out[1].failure() == "" || out[2].failure() != "" {
+					t.Fatalf("outcomes %+v", out)
+				}
+				var got []string // of one version, or two where the group took too long
+				for version := out[0].id.Version; version <= out[2].id.Version; version++ {
+					s, err := n.Changeset(t.Context(), changeset.ID{Actor: n.Actor(), Version: version})
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, strings.Split(describe(t, s), "\n")...)
+				}
+				got = slices.DeleteFunc(got, func(line string) bool { return strings.Contains(line, kind.spell("t", "#4")) })
+				if got, want := strings.Join(got, "\n"), kind.spell("t", "T@1 #1 a='x'\nT@1 #2 c=9.0"); got != want {
+					t.Errorf("changes\n%s\nwant\n%s", got, want)
+				}
+				checkClocks(t, n)
+				replica := start(t, Config{Schema: n.cfg.Schema})
+				replica.pull(n)
+				requireEqual(t, n, replica)
+			})
+		}
+	}
 }
