@@ -14,6 +14,7 @@ const (
 	madeTable    = "CREATE TABLE T(v INTEGER AS (n * 2) VIRTUAL, id INTEGER PRIMARY KEY, s INTEGER AS (n * 3) STORED, n INTEGER, u TEXT AS (a || '!') VIRTUAL, a TEXT)"
 	madeTextKey  = "CREATE TABLE T(v INTEGER AS (n * 2) STORED, n INTEGER, p TEXT NOT NULL, q TEXT NOT NULL, u TEXT AS (q || p) VIRTUAL, PRIMARY KEY(q, p))"
 	realKey      = "CREATE TABLE T(p REAL NOT NULL PRIMARY KEY, v)"
+	realKeyAlone = "CREATE TABLE T(p REAL NOT NULL PRIMARY KEY, v REAL) WITHOUT ROWID"
 	numericKey   = "CREATE TABLE T(p NUMERIC NOT NULL, q TEXT NOT NULL, v, PRIMARY KEY(p, q)) WITHOUT ROWID"
 	integerKey   = "CREATE TABLE T(p INTEGER NOT NULL, q INTEGER NOT NULL, v, PRIMARY KEY(p, q))"
 	blobKey      = "CREATE TABLE T(p BLOB NOT NULL PRIMARY KEY, v)"
@@ -94,6 +95,9 @@ var valueCases = []captureCase{
 	{desc: "0.0 is -0.0 in a REAL key", table: realKey, setup: []string{"INSERT INTO T VALUES(0.0, 'a')"}, last: text("UPDATE T SET p = ?", negativeZero)},
 	{desc: "-0.0 in a key is written as 0.0", table: realKey, last: text("INSERT INTO T VALUES(?1, ?1)", negativeZero), changes: "0.0@1 v=-0.0", clocks: "0.0@1 new[v]"},
 	{desc: "-0.0 in the key replaces 0.0", table: realKey, setup: []string{"INSERT INTO T VALUES(0, 'a')"}, last: text("REPLACE INTO T VALUES(?, 'b')", negativeZero), changes: "0.0@1 v='b'", clocks: "0.0@1 new[v]"},
+	{desc: "-0.0 in a REAL key without rowid", table: realKeyAlone, setup: []string{"INSERT INTO T VALUES(0, 1), (1, 1)"}, last: text("REPLACE INTO T VALUES(?1, ?1)", negativeZero), changes: "0.0@1 v=0.0", clocks: "0.0@1 new[v]"},
+	{desc: "a key moves to -0.0 without rowid", table: realKeyAlone, setup: []string{"INSERT INTO T VALUES(1, 1)"}, last: text("UPDATE T SET p = ?1", negativeZero), changes: "0.0@1 v=1.0\n1.0@2", clocks: "0.0@1 new[v]\n1.0@2 new[]"},
+	{desc: "-0.0 in a NUMERIC key", table: numericKey, setup: []string{"INSERT INTO T VALUES(0, 'a', 1)"}, last: text("REPLACE INTO T VALUES(?, 'a', 2)", negativeZero), changes: "0,'a'@1 v=2", clocks: "0,'a'@1 new[v]"},
 	{desc: "1, '1' and 1.0 in a NUMERIC key", table: numericKey, setup: []string{"INSERT INTO T VALUES(1, 'a', 1)"}, request: "REPLACE INTO T VALUES('1', 'a', 2); REPLACE INTO T VALUES(1.0, 'a', 3); UPDATE T SET p = '1e0'", changes: "1,'a'@1 v=3", clocks: "1,'a'@1 new[v]"},
 	{desc: "2^53 + 1 in a NUMERIC key", table: numericKey, setup: []string{"INSERT INTO T VALUES(9007199254740992, 'a', 1)"}, request: "INSERT INTO T VALUES(9007199254740993, 'a', 2)", changes: "9007199254740993,'a'@1 v=2", clocks: "9007199254740993,'a'@1 new[v]"},
 	{desc: "2^63 in a NUMERIC key", table: numericKey, setup: []string{"INSERT INTO T VALUES(9223372036854775807, 'a', 1)"}, request: "INSERT INTO T VALUES(9223372036854775808, 'a', 2)", changes: "9.223372036854776e+18,'a'@1 v=2", clocks: "9.223372036854776e+18,'a'@1 new[v]"},
@@ -163,18 +167,19 @@ func TestCaptureOfAnAddedColumn(t *testing.T) {
 	for _, test := range []struct{ desc, sql, want string }{
 		{"to the same", "UPDATE t SET r = 3, s = '5', n = 4", ""},
 		{"to the same as a real", "UPDATE t SET r = 3.0", ""},
+		{"negative zero to zero", "UPDATE t SET z = 0.0", ""},
 		{"another column", "UPDATE t SET a = 'y' WHERE id = 1", "t@1 1 a='y'"},
 		{"to other values", "UPDATE t SET r = 4 WHERE id = 1", "t@1 1 r=4.0"},
 		{"deleted and inserted", "DELETE FROM t WHERE id = 1; INSERT INTO t(id, a) VALUES(1, 'x')", ""},
 		{"replaced", "REPLACE INTO t(id, a, n) VALUES(1, 'x', 9)", "t@1 1 n=9"},
-		{"moved", "UPDATE t SET id = 9 WHERE id = 1", "t@1 9 a='x' r=3.0 s='5' n=4\nt@2 1"},
+		{"moved", "UPDATE t SET id = 9 WHERE id = 1", "t@1 9 a='x' r=3.0 s='5' n=4 z=0.0\nt@2 1"},
 		{"moved and back", "UPDATE t SET id = 9 WHERE id = 1; UPDATE t SET id = 1 WHERE id = 9", ""},
 	} {
 		t.Run(test.desc, func(t *testing.T) {
 			t.Parallel()
 			n := start(t, Config{Schema: schemaOf("CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT);")})
 			first := n.exec("INSERT INTO t VALUES(1, 'x'), (2, 'z')")
-			grown := schemaOf("CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, r REAL DEFAULT 3, s TEXT DEFAULT 5, n NUMERIC DEFAULT '4');")
+			grown := schemaOf("CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, r REAL DEFAULT 3, s TEXT DEFAULT 5, n NUMERIC DEFAULT '4', z REAL DEFAULT -0.0);")
 			if err := n.Reload(t.Context(), grown); err != nil {
 				t.Fatal(err)
 			}
