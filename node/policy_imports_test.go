@@ -10,7 +10,7 @@ import (
 
 // testOnlyPackages are linked into tests alone. They may import their column,
 // and tests above them may import them.
-var testOnlyPackages = []string{"node/nodetest", "sync/simtest"}
+var testOnlyPackages = []string{"node/nodetest", "sync/simtest", "changeset/sqlite/faultdisk"}
 
 // libraryOwners names, for each module that is not ours, the trees that may
 // import it. A module without an entry is not used.
@@ -43,22 +43,23 @@ type place struct {
 
 // layers lists every package; an internal package stands where its parent does.
 var layers = map[string]place{
-	"changeset/hlc":    {0, "changeset"},
-	"changeset":        {0, "changeset"},
-	"changeset/sqlite": {1, "sqlite"},
-	"sync/versions":    {1, "versions"},
-	"changeset/store":  {2, "store"},
-	"transport":        {2, "transport"},
-	"sync/members":     {2, "sync"},
-	"sync/broadcast":   {2, "sync"},
-	"sync/antientropy": {2, "sync"},
-	"sync/simtest":     {2, "sync"},
-	"api":              {2, "api"},
-	"api/live":         {2, "api"},
-	"api/client":       {2, "api"},
-	"node":             {3, "node"},
-	"node/nodetest":    {3, "node"},
-	"cmd/patina":       {4, "cmd"},
+	"changeset/hlc":              {0, "changeset"},
+	"changeset":                  {0, "changeset"},
+	"changeset/sqlite":           {1, "sqlite"},
+	"changeset/sqlite/faultdisk": {1, "sqlite"},
+	"sync/versions":              {1, "versions"},
+	"changeset/store":            {2, "store"},
+	"transport":                  {2, "transport"},
+	"sync/members":               {2, "sync"},
+	"sync/broadcast":             {2, "sync"},
+	"sync/antientropy":           {2, "sync"},
+	"sync/simtest":               {2, "sync"},
+	"api":                        {2, "api"},
+	"api/live":                   {2, "api"},
+	"api/client":                 {2, "api"},
+	"node":                       {3, "node"},
+	"node/nodetest":              {3, "node"},
+	"cmd/patina":                 {4, "cmd"},
 }
 
 // forbiddenImports are pairs that the layers would allow.

@@ -26,6 +26,7 @@ type Config struct {
 	BusyTimeout time.Duration // how long to wait for another's lock; 0 is 5 s, negative none
 	CacheBytes  int           // page cache; 0 leaves SQLite's default of 2 MB
 	Synchronous string        // FULL (the default), NORMAL or OFF
+	VFS         string        // name of a registered VFS; "" is SQLite's default
 }
 
 // Open opens a connection. A file database is put into WAL mode with automatic
@@ -83,7 +84,14 @@ func (c *Conn) connect(cfg Config, path string) error {
 	if path == ":memory:" || cfg.Create && !cfg.ReadOnly {
 		flags |= lib.SQLITE_OPEN_CREATE
 	}
-	rc := lib.Xsqlite3_open_v2(c.tls, name, c.scratch, flags, 0)
+	vfs := uintptr(0)
+	if cfg.VFS != "" {
+		if vfs, err = c.newCString(cfg.VFS); err != nil {
+			return err
+		}
+		defer libc.Xfree(c.tls, vfs)
+	}
+	rc := lib.Xsqlite3_open_v2(c.tls, name, c.scratch, flags, vfs)
 	c.db = *(*uintptr)(pointer(c.scratch))
 	if rc == lib.SQLITE_OK {
 		return nil

@@ -99,7 +99,7 @@ func machineIdentity() string {
 // It runs inside the transaction of open.
 func (w *writer) settleIdentity() error {
 	cfg := w.store.cfg
-	file, err := inodeOf(cfg.Path)
+	file, err := cfg.stat(cfg.Path)
 	if err != nil {
 		return err
 	}
@@ -210,12 +210,12 @@ type fileIdentity struct{ db, wal inode }
 
 // watchFiles records the identity of the database's files. Only stat is used:
 // opening them here would drop SQLite's locks.
-func watchFiles(path string) (fileIdentity, error) {
-	db, err := inodeOf(path)
+func (c Config) watchFiles() (fileIdentity, error) {
+	db, err := c.stat(c.Path)
 	if err != nil {
 		return fileIdentity{}, err
 	}
-	wal, err := inodeOf(path + "-wal")
+	wal, err := c.stat(c.Path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // made by the first write
 	}
@@ -226,7 +226,7 @@ func watchFiles(path string) (fileIdentity, error) {
 // somebody put others in their place. A -wal that was not there at open counts
 // from when it appears.
 func (w *writer) checkFiles() error {
-	now, err := watchFiles(w.store.cfg.Path)
+	now, err := w.store.cfg.watchFiles()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrReplaced, err)
 	}

@@ -66,6 +66,14 @@ type Config struct {
 	// Identity names the machine, to recognise a moved copy; default the
 	// machine id where there is one.
 	Identity string
+	// VFS names the SQLite VFS that holds the database and its -wal; "" is
+	// SQLite's default. The lock and the identity file are always on the real
+	// file system, beside Path.
+	VFS string
+
+	// stat names the file that SQLite opens at a path: inodeOf, but for tests
+	// whose VFS is a simulated disk.
+	stat func(path string) (inode, error)
 }
 
 // busyTimeout is how long the writer waits for an outside process that writes.
@@ -97,6 +105,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.QueryMaxAge == 0 {
 		c.QueryMaxAge = time.Minute
+	}
+	if c.stat == nil {
+		c.stat = inodeOf
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -154,7 +165,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := checkLinks(cfg.Path); err != nil {
 		return nil, err
 	}
-	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, Create: true, BusyTimeout: busyTimeout})
+	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, Create: true, BusyTimeout: busyTimeout})
 	if err != nil {
 		return nil, explainOpen(err, cfg.Path)
 	}
@@ -176,10 +187,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.writer.open(ctx); err != nil {
 		return err
 	}
-	if s.readers, err = newReaderPool(s.cfg.Path, s.cfg.Readers); err != nil {
+	if s.readers, err = newReaderPool(s.cfg, s.cfg.Readers); err != nil {
 		return err
 	}
-	if s.serving, err = newReaderPool(s.cfg.Path, servingReaders); err != nil {
+	if s.serving, err = newReaderPool(s.cfg, servingReaders); err != nil {
 		s.readers.close()
 		return err
 	}
@@ -282,7 +293,7 @@ func (w *writer) open(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
 	var err error
-	if w.files, err = watchFiles(cfg.Path); err != nil {
+	if w.files, err = cfg.watchFiles(); err != nil {
 		return err
 	}
 	if err := w.loadActors(); err != nil {

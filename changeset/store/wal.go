@@ -43,7 +43,7 @@ type walKeeper struct {
 }
 
 func newWALKeeper(cfg Config) (*walKeeper, error) {
-	c, err := sqlite.Open(sqlite.Config{Path: cfg.Path})
+	c, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS})
 	if err != nil {
 		return nil, err
 	}
