@@ -10,13 +10,6 @@ import (
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
-// A batch takes nothing more after this many rows or this long. One changeset
-// may be larger.
-const (
-	batchRows = 1000
-	batchTime = 5 * time.Millisecond
-)
-
 // misfitError says why the schema here cannot hold a changeset.
 type misfitError struct{ reason string }
 
@@ -29,34 +22,6 @@ func isMisfit(err error) bool {
 	var m *misfitError
 	return errors.As(err, &m) || errors.Is(err, sqlite.ErrConstraint) || errors.Is(err, sqlite.ErrMismatch) ||
 		errors.Is(err, sqlite.ErrTooBig) || errors.Is(err, sqlite.ErrGeneric)
-}
-
-// runBatch applies first and what is queued behind it.
-func (w *writer) runBatch(first *applyJob) {
-	end := time.Now().Add(batchTime)
-	jobs, items, rows := []*applyJob{}, []incoming(nil), 0
-	for job := first; job != nil; {
-		w.store.queues.shared.bytes.Add(-job.bytes)
-		jobs = append(jobs, job)
-		for _, in := range job.items {
-			items = append(items, in)
-			rows += in.decoded.Rows()
-		}
-		job = nil
-		if rows < batchRows && time.Now().Before(end) {
-			select {
-			case job = <-w.store.queues.applies:
-			default:
-			}
-		}
-	}
-	err := w.applyAll(items)
-	w.releaseWaiting()
-	for _, job := range jobs {
-		if job.done != nil {
-			job.done <- err
-		}
-	}
 }
 
 // releaseWaiting applies whoever need not wait any more, until nobody is left

@@ -19,6 +19,11 @@ const (
 	groupTime     = 5 * time.Millisecond
 	groupRequests = 512
 	groupBytes    = 4 << 20
+	// groupRuns is how often requests run in one transaction with others that take
+	// it down, before those that ran before the last of these commit by themselves.
+	// So k of them in a group make it run min(k, groupRuns) times, and commit
+	// 1 + k/groupRuns times.
+	groupRuns = 8
 )
 
 // request is one API transaction on its way through the writer.
@@ -123,7 +128,7 @@ func (e *behindError) Error() string {
 
 // runGroup commits first and what is queued behind it.
 func (w *writer) runGroup(first *request) {
-	end := time.Now().Add(groupTime)
+	end := time.Now().Add(w.turns.allowance(requestTurn, groupTime))
 	n := 0
 	w.commit([]*request{first}, func() *request {
 		if n++; n >= groupRequests || len(w.capture.data)+w.returned.group >= groupBytes || !time.Now().Before(end) {
@@ -137,7 +142,18 @@ func (w *writer) runGroup(first *request) {
 // of them. What rolls the whole transaction back by itself (OR ROLLBACK,
 // RAISE(ROLLBACK), a deadline) costs the other requests nothing but time: none
 // was answered yet, so they run again, and the culprit after them, alone.
-func (w *writer) commit(rs []*request, more func() *request) {
+func (w *writer) commit(rs []*request, more func() *request) { w.commitRun(rs, more, 1) }
+
+// commitRun is commit where the requests run for the n-th time together.
+func (w *writer) commitRun(rs []*request, more func() *request, n int) {
+	if len(rs) == 0 && more != nil {
+		if r := more(); r != nil {
+			rs = []*request{r}
+		}
+	}
+	if len(rs) == 0 {
+		return
+	}
 	g := &group{writer: w}
 	err := g.attempt(rs, more)
 	var behind *behindError
@@ -148,25 +164,41 @@ func (w *writer) commit(rs []*request, more func() *request) {
 		g.culprit.final = true
 		g.answer()
 	case g.culprit != nil:
-		others := slices.DeleteFunc(g.ran, func(r *request) bool { return r == g.culprit })
-		w.commit(others, nil)
-		if g.culprit.final {
-			close(g.culprit.done)
-			return
-		}
-		w.commit([]*request{g.culprit}, nil)
+		w.commitWithout(g, more, n)
 	case len(g.ran) == 1 && errors.As(err, &behind):
 		w.commitAbove(g.ran[0], behind.floor)
 	case len(g.ran) == 1 && refusal(err):
 		g.ran[0].refuse(err)
 		g.answer()
 	case errors.As(err, &behind) || refusal(err):
-		for _, r := range g.ran {
-			w.commit([]*request{r}, nil)
-		}
+		// Some request needs a transaction of its own: it is found by halves.
+		w.store.reruns.Add(uint64(len(g.ran)))
+		half := len(g.ran) / 2
+		w.commit(g.ran[:half], nil)
+		w.commit(g.ran[half:], nil)
 	default:
 		w.failGroup(g, err)
 	}
+}
+
+// commitWithout runs the others of a group again, then its culprit alone. Those
+// before the culprit did well, so at the last run, or after a culprit that took
+// its time to the limit, they commit without waiting for the next one.
+func (w *writer) commitWithout(g *group, more func() *request, n int) {
+	i := slices.Index(g.ran, g.culprit)
+	before, after := g.ran[:i], g.ran[i+1:]
+	w.store.reruns.Add(uint64(i))
+	if n < groupRuns && !g.culprit.final {
+		w.commitRun(slices.Concat(before, after), more, n+1)
+	} else {
+		w.commit(before, nil)
+		w.commit(after, nil)
+	}
+	if g.culprit.final {
+		close(g.culprit.done)
+		return
+	}
+	w.commit([]*request{g.culprit}, nil)
 }
 
 // commitAbove runs one request in a version stamped above floor, which may be

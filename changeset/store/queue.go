@@ -79,6 +79,16 @@ func (q queues) poll() *request {
 	}
 }
 
+// pollApply returns the next job, nil if none is queued.
+func (q queues) pollApply() *applyJob {
+	select {
+	case job := <-q.applies:
+		return job
+	default:
+		return nil
+	}
+}
+
 // Queue is the state of one bounded queue, for the status.
 type Queue struct {
 	Name            string
@@ -98,9 +108,10 @@ func (s *Store) Queues() []Queue {
 
 // applyJob is a set of remote changesets on their way to the writer.
 type applyJob struct {
-	items []incoming
+	items []incoming // what is left of it: the writer takes a batch at a time
 	bytes int64      // counted in queueCounters.bytes
 	done  chan error // nil for TryApply
+	err   error      // the first one, of the batches so far
 }
 
 // incoming is a remote changeset with its decoded form.

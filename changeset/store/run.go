@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 )
 
@@ -17,22 +18,34 @@ type control struct {
 // is written.
 const fileCheckInterval = 100 * time.Millisecond
 
+// A batch takes nothing more after this many rows or this long. One changeset
+// may be larger.
+const (
+	batchRows = 1000
+	batchTime = 5 * time.Millisecond
+	// batchLeast is the fewest rows that a batch is cut to for the sake of requests.
+	batchLeast = 50
+)
+
 // run is the writer's loop. It owns the writer connection and all state of
-// writer. Go's select picks at random among what is ready, so that neither
-// requests nor batches starve the other.
+// writer. Of requests and batches that are both ready, turns says which goes first.
 func (w *writer) run(ctx context.Context) error {
 	q := w.store.queues
 	ticks := time.NewTicker(fileCheckInterval)
 	defer ticks.Stop()
 	defer w.refuseQueued()
 	for {
+		requests, applies, rest := w.ready()
 		select {
-		case r := <-q.requests:
+		case r := <-requests:
 			if r.take() {
-				w.runGroup(r)
+				w.turn(requestTurn, func() { w.runGroup(r) })
+				runtime.Gosched() // those who were answered ask again before the next turn is given
 			}
-		case job := <-q.applies:
-			w.runBatch(job)
+		case job := <-applies:
+			w.turn(applyTurn, func() { w.runBatch(job) })
+		case <-rest:
+			w.turn(applyTurn, func() { w.runBatch(nil) })
 		case c := <-q.controls:
 			c.run()
 			close(c.done)
@@ -44,7 +57,9 @@ func (w *writer) run(ctx context.Context) error {
 			if err := w.followSchema(context.Background()); err != nil {
 				w.log.Error("the schema was changed by another process and cannot be read", "err", err)
 			}
-			w.releaseWaiting()
+			if len(w.waiting.byID) > 0 {
+				w.turn(applyTurn, w.releaseWaiting)
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -52,6 +67,36 @@ func (w *writer) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// closed is always ready to receive from.
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// ready returns the channels to wait on for requests and for remote changesets,
+// and one that is ready if a job was begun and is not finished. Where both kinds
+// wait, those of the kind whose turn it is not are nil.
+func (w *writer) ready() (requests <-chan *request, applies <-chan *applyJob, rest <-chan struct{}) {
+	q := w.store.queues
+	requests, applies = q.requests, q.applies
+	if w.unfinished != nil {
+		applies, rest = nil, closed
+	}
+	wanted := [2]bool{requestTurn: len(requests) > 0, applyTurn: rest != nil || len(applies) > 0}
+	if kind := w.turns.next(wanted); wanted == [2]bool{true, true} {
+		if kind == requestTurn {
+			applies, rest = nil, nil
+		} else {
+			requests = nil
+		}
+	}
+	return requests, applies, rest
+}
+
+// turn runs f and accounts for its time.
+func (w *writer) turn(kind turnKind, f func()) {
+	start := time.Now()
+	f()
+	w.turns.took(kind, time.Since(start))
 }
 
 // refuseQueued answers whatever is still queued when the loop ends, so that
@@ -78,5 +123,70 @@ func (s *Store) do(ctx context.Context, f func()) error {
 		return nil
 	default:
 		return ErrStopped
+	}
+}
+
+// batch is what one turn applies.
+type batch struct {
+	items []incoming
+	whole []*applyJob // the jobs that end with it
+	rows  int
+}
+
+// runBatch applies the rest of the job that was begun, or first, and what is
+// queued behind it.
+func (w *writer) runBatch(first *applyJob) {
+	start := time.Now()
+	b := w.takeBatch(first, w.turns.allowance(applyTurn, batchTime))
+	err := w.applyAll(b.items)
+	w.releaseWaiting()
+	if b.rows >= batchLeast {
+		w.rowTime = (3*w.rowTime + time.Since(start)/time.Duration(b.rows)) / 4
+	}
+	for _, job := range b.whole {
+		job.finish(err)
+	}
+	if job := w.unfinished; job != nil && job.err == nil {
+		job.err = err
+	}
+}
+
+// takeBatch takes what fits into a turn of the allowed time.
+func (w *writer) takeBatch(job *applyJob, allowed time.Duration) (b batch) {
+	if job == nil {
+		job, w.unfinished = w.unfinished, nil
+	}
+	limit := batchRows
+	if allowed < batchTime {
+		limit = min(batchRows, max(batchLeast, int(allowed/max(1, w.rowTime))))
+	}
+	for end := time.Now().Add(allowed); job != nil; {
+		w.store.queues.shared.bytes.Add(-job.bytes)
+		job.bytes = 0
+		n := 0
+		for ; n < len(job.items) && b.rows < limit; n++ {
+			b.rows += job.items[n].decoded.Rows()
+		}
+		b.items = append(b.items, job.items[:n]...)
+		if job.items = job.items[n:]; len(job.items) > 0 {
+			w.unfinished = job
+			return b
+		}
+		b.whole = append(b.whole, job)
+		if b.rows >= limit || !time.Now().Before(end) {
+			return b
+		}
+		job = w.store.queues.pollApply()
+	}
+	return b
+}
+
+// finish tells who waits for the job how its last batch and those before went.
+func (j *applyJob) finish(err error) {
+	if j.err != nil {
+		err = j.err
+	}
+	if j.done != nil {
+		j.done <- err
 	}
 }

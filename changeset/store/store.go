@@ -147,6 +147,7 @@ type Store struct {
 	epoch   uint64        // of this open
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
 	forks   atomic.Uint64 // changesets that did not follow what was here
+	reruns  atomic.Uint64 // see Reruns
 
 	renewed  chan struct{}             // capacity 1; see Renewed
 	stopped  chan struct{}             // closed when Run has ended
@@ -261,6 +262,10 @@ func (s *Store) Drifted() uint64 { return s.drifted.Load() }
 // an actor's history was written twice, by a database that was rolled back.
 func (s *Store) Forks() uint64 { return s.forks.Load() }
 
+// Reruns counts requests that ran again because another one took the transaction
+// down that they shared, or needed one of its own.
+func (s *Store) Reruns() uint64 { return s.reruns.Load() }
+
 // writer is the state of the writer goroutine; see the package documentation.
 type writer struct {
 	store *Store
@@ -275,6 +280,10 @@ type writer struct {
 	schema  *schema
 	parked  []Parked
 	waiting *waitingRoom
+
+	turns      turns
+	unfinished *applyJob     // taken from the queue, and not yet applied whole
+	rowTime    time.Duration // that one remote row took lately
 
 	capture  captureBuffer
 	returned returnedBytes
