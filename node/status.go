@@ -41,7 +41,12 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 	for _, e := range m.links.Stats().Ended {
 		out["link."+e.Code.Error()] += e.Count
 	}
-	for name, count := range map[string]uint64{"store.forked": n.store.Forks(), "store.time_beyond_drift": n.store.Drifted()} {
+	for name, count := range map[string]uint64{
+		"store.forked":            n.store.Forks(),
+		"store.time_beyond_drift": n.store.Drifted(),
+		"store.index_dropped":     n.store.IndexesDropped(),
+		"store.rerun":             n.store.Reruns(),
+	} {
 		if count > 0 {
 			out[name] = count
 		}

@@ -38,7 +38,7 @@ func (w *writer) releaseWaiting() {
 
 // applyAll applies items in as few transactions as it can: all together, or, if
 // a row does not fit, in halves until the changeset that is at fault stands
-// alone and is parked.
+// alone and is settled.
 func (w *writer) applyAll(items []incoming) error {
 	done, err := w.applyTogether(items)
 	switch {
@@ -52,25 +52,11 @@ func (w *writer) applyAll(items []incoming) error {
 	case len(items) > 1 && (isMisfit(err) || errors.Is(err, errDamaged)):
 		half := len(items) / 2
 		return errors.Join(w.applyAll(items[:half]), w.applyAll(items[half:]))
-	case !isMisfit(err):
+	case !isMisfit(err) && !errors.Is(err, errDamaged):
 		w.log.Error("apply failed", "err", err)
 		return err
 	}
-	s, reason := items[0].sealed, err.Error()
-	err = w.transaction(func() error {
-		if err := w.meetOwnVersions(items); err != nil {
-			return err
-		}
-		return w.park(s, reason)
-	})
-	if err != nil {
-		w.log.Error("park failed", "actor", s.Actor, "version", s.Version, "err", err)
-		return err
-	}
-	w.announceActor()
-	w.publish()
-	w.store.cfg.Committed([]Committed{{Sealed: s, Parked: true}})
-	return nil
+	return w.settleAlone(items[0], err)
 }
 
 // errNoRoom: the waiting room was full. What was dropped comes again when its

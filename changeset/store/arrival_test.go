@@ -77,21 +77,6 @@ func TestFullWaitingRoomIsAnError(t *testing.T) {
 	}
 }
 
-// TestIndexThatRaisesParks: the error of an index that an outside program made
-// stops the one changeset alone.
-func TestIndexThatRaisesParks(t *testing.T) {
-	n := start(t, Config{Schema: schemaOf(itemsSchema)})
-	outside(t, n.cfg.Path, "CREATE INDEX j ON item(json_extract(a, '$'))")
-	s := sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "a", "1"), row("item", 1, 2, "a", "no json"), row("item", 1, 3, "a", "3"))
-	apply(t, n, s...)
-	if got := n.query("SELECT group_concat(id) FROM item"); got != "'1,3'" {
-		t.Errorf("rows %s", got)
-	}
-	if p := n.Parked(); len(p) != 1 || !strings.Contains(p[0].Reason, "malformed JSON") {
-		t.Errorf("parked %+v", p)
-	}
-}
-
 // TestOtherOrderAndCaseOfColumns: tables meet by folded names, whatever order
 // each node's columns have.
 func TestOtherOrderAndCaseOfColumns(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 
 // Parked names a changeset that is held durably but cannot be merged yet, and
 // why. It blocks no other, is served to peers as a changeset, and is judged
-// again whenever the schema moves.
+// again whenever the schema moves, and if it fits by its names also from time to
+// time (retry.go).
 type Parked struct {
 	changeset.ID
 	Reason string
@@ -77,34 +78,50 @@ func (w *writer) loadParked() error {
 func (w *writer) judgeParked() (applied []Committed, err error) {
 	kept := make([]Parked, 0, len(w.parked))
 	for _, p := range w.parked {
-		sealed, err := readSealed(w.conn, w.actors, p.ID, "SELECT data FROM __patina_parked WHERE k = ?")
+		sealed, c, err := w.readParked(p.ID)
 		if err != nil {
 			return nil, err
 		}
-		c, err := sealed.Decode()
-		if err != nil {
-			return nil, fmt.Errorf("parked version %d of %v: %w", p.Version, p.Actor, err)
-		}
 		reason := w.misfit(c)
 		if reason == nil {
-			reason = w.unpark(sealed, c)
+			if reason = w.unpark(sealed, c); reason != nil {
+				w.retries.add(p.ID, w.store.cfg.Now())
+			}
 		}
-		switch {
-		case reason == nil:
+		if reason == nil {
 			applied = append(applied, Committed{Sealed: sealed})
 			continue
-		case errors.Is(reason, errTransactionLost), !isMisfit(reason) && !errors.Is(reason, errDamaged):
-			return nil, reason
-		case reason.Error() != p.Reason:
-			p.Reason = reason.Error()
-			if err := w.changeParked("UPDATE __patina_parked SET reason = ?2 WHERE k = ?1", p.ID, changeset.TextValue(p.Reason)); err != nil {
-				return nil, err
-			}
+		}
+		if err := w.keepParked(&p, reason); err != nil {
+			return nil, err
 		}
 		kept = append(kept, p)
 	}
 	w.parked = kept
 	return applied, nil
+}
+
+func (w *writer) readParked(id changeset.ID) (s changeset.Sealed, c *changeset.Changeset, err error) {
+	if s, err = readSealed(w.conn, w.actors, id, "SELECT data FROM __patina_parked WHERE k = ?"); err != nil {
+		return s, nil, err
+	}
+	if c, err = s.Decode(); err != nil {
+		return s, nil, fmt.Errorf("parked version %d of %v: %w", id.Version, id.Actor, err)
+	}
+	return s, c, nil
+}
+
+// keepParked notes why a changeset stays parked. A failure of the disk is no
+// such reason and is returned.
+func (w *writer) keepParked(p *Parked, reason error) error {
+	if errors.Is(reason, errTransactionLost) || !isMisfit(reason) && !errors.Is(reason, errDamaged) {
+		return reason
+	}
+	if reason.Error() == p.Reason {
+		return nil
+	}
+	p.Reason = reason.Error()
+	return w.changeParked("UPDATE __patina_parked SET reason = ?2 WHERE k = ?1", p.ID, changeset.TextValue(p.Reason))
 }
 
 func (w *writer) changeParked(sql string, id changeset.ID, more ...sqlite.Value) error {

@@ -60,6 +60,9 @@ func (w *writer) run(ctx context.Context) error {
 			if len(w.waiting.byID) > 0 {
 				w.turn(applyTurn, w.releaseWaiting)
 			}
+			if now := w.store.cfg.Now(); w.retries.isDue(now) {
+				w.turn(applyTurn, func() { w.retryParked(now) })
+			}
 		case <-ctx.Done():
 			return nil
 		}

@@ -148,6 +148,7 @@ type Store struct {
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
 	forks   atomic.Uint64 // changesets that did not follow what was here
 	reruns  atomic.Uint64 // see Reruns
+	dropped atomic.Uint64 // see IndexesDropped
 
 	renewed  chan struct{}             // capacity 1; see Renewed
 	stopped  chan struct{}             // closed when Run has ended
@@ -266,6 +267,10 @@ func (s *Store) Forks() uint64 { return s.forks.Load() }
 // down that they shared, or needed one of its own.
 func (s *Store) Reruns() uint64 { return s.reruns.Load() }
 
+// IndexesDropped counts indexes that another process made and that were dropped
+// here because they made remote changesets fail.
+func (s *Store) IndexesDropped() uint64 { return s.dropped.Load() }
+
 // writer is the state of the writer goroutine; see the package documentation.
 type writer struct {
 	store *Store
@@ -280,6 +285,7 @@ type writer struct {
 	schema  *schema
 	parked  []Parked
 	waiting *waitingRoom
+	retries retries
 
 	turns      turns
 	unfinished *applyJob     // taken from the queue, and not yet applied whole
