@@ -248,31 +248,32 @@ func TestSmallWorldIsExact(t *testing.T) {
 // TestSmallOracleIsTheOracle: the two were written apart, and say the same.
 func TestSmallOracleIsTheOracle(t *testing.T) {
 	shapes := smallShapes()
-	for i := range shapes {
-		for j := range shapes {
-			for k := range shapes {
-				small := []smallEvent{shapes[i], shapes[j], shapes[k]}
-				var events []event
-				for rank := range small {
-					e := &small[rank]
-					if e.rank = rank; e.key != 0 {
-						continue
-					}
-					values := map[int]int{}
-					for c := range e.set().All {
-						values[c] = rank + 1
-					}
-					events = append(events, event{e.length, e.stamp(), values})
-				}
-				r, o := smallOracle(small, 7, 0), oracle(events)
-				same := r.length == o.length && r.existence == int(o.existence.Version)
-				for c := range smallColumns {
-					same = same && r.values[c] == o.values[c] && r.stamps[c] == int(o.stamps[c].Version)
-				}
-				if !same {
-					t.Fatalf("%+v: %+v, the oracle says %v", small, r, o)
-				}
+	n := len(shapes)
+	for i := range n * n * n {
+		small := []smallEvent{shapes[i%n], shapes[i/n%n], shapes[i/n/n]}
+		var events []event
+		for rank := range small {
+			e := &small[rank]
+			if e.rank = rank; e.key == 0 {
+				events = append(events, e.event())
 			}
 		}
+		r, o := smallOracle(small, 7, 0), oracle(events)
+		same := r.length == o.length && r.existence == int(o.existence.Version)
+		for c := range smallColumns {
+			same = same && r.values[c] == o.values[c] && r.stamps[c] == int(o.stamps[c].Version)
+		}
+		if !same {
+			t.Fatalf("%+v: %+v, the oracle says %v", small, r, o)
+		}
 	}
+}
+
+// event is e as the other oracle takes it.
+func (e smallEvent) event() event {
+	values := map[int]int{}
+	for c := range e.set().All {
+		values[c] = e.rank + 1
+	}
+	return event{e.length, e.stamp(), values}
 }
