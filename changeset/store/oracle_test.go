@@ -204,3 +204,21 @@ func nodeRowLines(n *node) string {
 	sort.Strings(lines)
 	return strings.Join(lines, "\n")
 }
+
+// firstDifference returns the first lines that differ.
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(g), len(w)) {
+		var a, b string
+		if i < len(g) {
+			a = g[i]
+		}
+		if i < len(w) {
+			b = w[i]
+		}
+		if a != b {
+			return a + "\nthe oracle says\n" + b
+		}
+	}
+	return "none"
+}
