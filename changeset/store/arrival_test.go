@@ -49,7 +49,7 @@ func TestRenewalIsToldWhateverBecomesOfTheChangeset(t *testing.T) {
 }
 
 // TestFullWaitingRoomIsAnError: what was dropped is not held, so its sender must
-// not take it for delivered.
+// not take it for delivered. It is counted, and taken when it comes again.
 func TestFullWaitingRoomIsAnError(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	actor, absent := changeset.NewActorID(), changeset.ID{Actor: changeset.NewActorID(), Version: 1}
@@ -74,6 +74,17 @@ func TestFullWaitingRoomIsAnError(t *testing.T) {
 	}
 	if got := n.query("SELECT id FROM item"); got != fmt.Sprint(waitingCount+9) {
 		t.Errorf("rows %s: want what need not wait", got)
+	}
+	if q := n.Queues()[2]; q.Depth != waitingCount || q.Dropped != 1 {
+		t.Errorf("waiting room %+v, want it full and one dropped", q)
+	}
+	apply(t, n, sealAll(t, absent.Actor, testTime(), row("item", 1, 1, "a", "it came"))...)
+	if e := n.Vector().Entry(actor); e.Applied.Len() != waitingCount+1 || n.Queues()[2].Depth != 0 {
+		t.Errorf("%d applied and %+v once it came", e.Applied.Len(), n.Queues()[2])
+	}
+	apply(t, n, batch...)
+	if e := n.Vector().Entry(actor); int(e.Applied.Len()) != len(batch) {
+		t.Errorf("%d of %d applied when they came again", e.Applied.Len(), len(batch))
 	}
 }
 
