@@ -180,6 +180,9 @@ func settings(cfg Config) string {
 	b := &strings.Builder{}
 	// No mmap: a file truncated under it is a SIGBUS that nobody can catch.
 	fmt.Fprintf(b, "PRAGMA mmap_size=0; PRAGMA synchronous=%s; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=%d;", synchronous, walKept)
+	// On darwin a plain fsync leaves the data in the drive's own cache. Elsewhere
+	// these two mean nothing.
+	b.WriteString("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;")
 	// recursive_triggers: without it REPLACE fires no delete triggers.
 	b.WriteString("PRAGMA foreign_keys=0; PRAGMA recursive_triggers=1; PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;")
 	if cfg.CacheBytes > 0 {

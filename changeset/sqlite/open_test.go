@@ -18,6 +18,7 @@ func TestOpenSettings(t *testing.T) {
 		{"busy_timeout", "5000"},
 		{"journal_mode", "'wal'"},
 		{"synchronous", "2"},
+		{"fullfsync", "1"}, {"checkpoint_fullfsync", "1"},
 		{"wal_autocheckpoint", "0"},
 		{"journal_size_limit", "8388608"},
 		{"foreign_keys", "0"},

@@ -55,8 +55,10 @@ func BenchmarkOneRowCommit(b *testing.B) {
 
 const benchSchema = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INTEGER);"
 
-func benchStore(b *testing.B) (s *Store, stop func()) {
-	s, err := Open(b.Context(), Config{Path: filepath.Join(b.TempDir(), "node.db"), Schema: schemaOf(benchSchema)})
+func benchStore(b *testing.B) (s *Store, stop func()) { return benchStoreOf(b, benchSchema) }
+
+func benchStoreOf(b *testing.B, sql string) (s *Store, stop func()) {
+	s, err := Open(b.Context(), Config{Path: filepath.Join(b.TempDir(), "node.db"), Schema: schemaOf(sql)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -19,10 +19,10 @@ type readerPool struct {
 	reading map[*sqlite.Conn]context.CancelFunc // who is at work
 }
 
-func newReaderPool(cfg Config, size int) (*readerPool, error) {
+func newReaderPool(cfg Config, size, cache int) (*readerPool, error) {
 	p := &readerPool{idle: make(chan *sqlite.Conn, size), closed: make(chan struct{}), reading: map[*sqlite.Conn]context.CancelFunc{}}
 	for range size {
-		c, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, ReadOnly: true})
+		c, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, ReadOnly: true, CacheBytes: cache})
 		if err != nil {
 			p.close()
 			return nil, err

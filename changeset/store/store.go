@@ -79,6 +79,16 @@ type Config struct {
 // busyTimeout is how long the writer waits for an outside process that writes.
 const busyTimeout = 5 * time.Second
 
+// Page caches in bytes, filled as far as they are used; together no more than an
+// idle node may keep. A page that is not there comes from the system's cache for a
+// microsecond: with a table of 9 MiB, 1 to 16 MiB make 7 % of a point read and 8 %
+// of an update.
+const (
+	writerCache  = 4 << 20
+	readerCache  = 2 << 20 // of each connection of clients
+	servingCache = 1 << 20 // a log entry is read once
+)
+
 // maxValueSize bounds a text, a blob or a row, in bytes. What is larger cannot
 // replicate, and one statement must not take a gigabyte.
 const maxValueSize = 2 * changeset.MaxEncodedSize
@@ -167,7 +177,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := checkLinks(cfg.Path); err != nil {
 		return nil, err
 	}
-	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, Create: true, BusyTimeout: busyTimeout})
+	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, Create: true, BusyTimeout: busyTimeout, CacheBytes: writerCache})
 	if err != nil {
 		return nil, explainOpen(err, cfg.Path)
 	}
@@ -189,10 +199,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.writer.open(ctx); err != nil {
 		return err
 	}
-	if s.readers, err = newReaderPool(s.cfg, s.cfg.Readers); err != nil {
+	if s.readers, err = newReaderPool(s.cfg, s.cfg.Readers, readerCache); err != nil {
 		return err
 	}
-	if s.serving, err = newReaderPool(s.cfg, servingReaders); err != nil {
+	if s.serving, err = newReaderPool(s.cfg, servingReaders, servingCache); err != nil {
 		s.readers.close()
 		return err
 	}
