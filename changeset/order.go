@@ -3,6 +3,8 @@ package changeset
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
+	"math"
 )
 
 // The canonical order (FORMAT.md, Order). Encoder and decoder share it.
@@ -168,4 +170,46 @@ func (m *keyMerge) mergeRuns(changes []Change, a, b []int32) (int, bool) {
 	}
 	m.spare = append(append(m.spare, a...), b...)
 	return 0, false
+}
+
+// KeyPrefix is a number that orders keys as far as it tells them apart: of two
+// keys, each encoded by AppendValue, the one with the lower prefix comes first in
+// the order of a changeset. Of malformed keys it is meaningless.
+func KeyPrefix(encoded []byte) uint64 {
+	v, _, err := DecodeValue(encoded)
+	if err != nil {
+		return 0
+	}
+	kind := uint64(v.Kind()-Integer) << 62
+	switch v.Kind() {
+	case Integer:
+		return kind | (v.num^1<<63)>>2
+	case Real:
+		if v.num>>63 == 1 { // negative: the larger the bits, the lower the number
+			return kind | ^v.num>>2
+		}
+		return kind | (v.num|1<<63)>>2
+	case Text, Blob:
+		var b [8]byte
+		copy(b[:], v.data)
+		return kind | binary.BigEndian.Uint64(b[:])>>2
+	}
+	return math.MaxUint64
+}
+
+// CompareEncodedKeys orders two keys of one table, each value encoded by
+// AppendValue, as the changes of a changeset are ordered: -1, 0 or 1.
+func CompareEncodedKeys(a, b []byte) int {
+	for len(a) > 0 && len(b) > 0 {
+		v, restA, errA := DecodeValue(a)
+		w, restB, errB := DecodeValue(b)
+		if errA != nil || errB != nil {
+			break
+		}
+		if c := compareValues(&v, &w); c != 0 {
+			return c
+		}
+		a, b = restA, restB
+	}
+	return bytes.Compare(a, b)
 }

@@ -107,6 +107,14 @@ func (c *Conn) Prepare(sql string) (s *Stmt, tail string, err error) {
 	return c.prepare(sql, 0)
 }
 
+// Keep compiles one statement that the caller uses often and finalizes, under
+// the connection's mode: like Cached, without its look-up. Bindings and run are
+// the caller's to reset.
+func (c *Conn) Keep(sql string) (*Stmt, error) {
+	s, _, err := c.prepare(sql, lib.SQLITE_PREPARE_PERSISTENT)
+	return s, err
+}
+
 func (c *Conn) prepare(sql string, flags uint32) (*Stmt, string, error) {
 	if c.db == 0 {
 		return nil, "", misuse("connection is closed")

@@ -112,8 +112,27 @@ func (c *Conn) realColumn(i int) bool {
 // New returns column i after an update or insert, as Old does.
 func (p *Preupdate) New(i int) (Value, error) {
 	c := p.c
+	if p.op == OpUpdate {
+		if v := p.register(i); v != 0 {
+			return c.value(v), nil
+		}
+	}
 	if rc := lib.Xsqlite3_preupdate_new(c.tls, c.db, int32(i), c.scratch+16); rc != lib.SQLITE_OK {
 		return Value{}, &Error{Code: Code(rc), Message: Code(rc).Error(), Offset: -1}
 	}
 	return c.value(*(*uintptr)(pointer(c.scratch + 16))), nil
+}
+
+// register returns the machine's register that holds column i after an update.
+// sqlite3_preupdate_new would copy it, and allocate for that; we only read. It is
+// 0 where the function does more: for the rowid, and where columns are stored in
+// another order than declared.
+func (p *Preupdate) register(i int) uintptr {
+	u := (*lib.TPreUpdate)(pointer((*lib.Tsqlite3)(pointer(p.c.db)).FpPreUpdate))
+	t := (*lib.TTable)(pointer(u.FpTab))
+	if i == int(t.FiPKey) || i < 0 || i >= int(t.FnCol) || t.FtabFlags&lib.TF_HasVirtual != 0 {
+		return 0
+	}
+	const size = unsafe.Sizeof(lib.Tsqlite3_value{})
+	return (*lib.TVdbe)(pointer(u.Fv)).FaMem + uintptr(int(u.FiNewReg)+1+i)*size
 }

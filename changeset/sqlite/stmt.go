@@ -135,6 +135,25 @@ func (s *Stmt) Column(i int) Value {
 
 // value reads an sqlite3_value. Its bytes are a view of SQLite's memory.
 func (c *Conn) value(v uintptr) Value {
+	m := (*lib.Tsqlite3_value)(pointer(v))
+	switch flags := int(m.Fflags); {
+	case flags&(lib.MEM_Null|lib.MEM_IntReal|lib.MEM_Zero) != 0 || int(m.Fenc) != lib.SQLITE_UTF8:
+		return c.anyValue(v)
+	case flags&lib.MEM_Int != 0:
+		return changeset.IntegerValue(*(*int64)(pointer(v))) // u.i, the first member
+	case flags&lib.MEM_Real != 0:
+		return changeset.RealValue(*(*float64)(pointer(v)))
+	case flags&lib.MEM_Str != 0:
+		return changeset.TextBytes(cbytes(m.Fz, int(m.Fn)))
+	case flags&lib.MEM_Blob != 0:
+		return changeset.BlobValue(cbytes(m.Fz, int(m.Fn)))
+	}
+	return c.anyValue(v)
+}
+
+// anyValue reads an sqlite3_value by SQLite's own functions: value knows what
+// they would find for all that is common.
+func (c *Conn) anyValue(v uintptr) Value {
 	switch k := changeset.Kind(lib.Xsqlite3_value_type(c.tls, v)); k {
 	case changeset.Integer:
 		return changeset.IntegerValue(lib.Xsqlite3_value_int64(c.tls, v))

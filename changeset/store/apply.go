@@ -173,9 +173,8 @@ func (w *writer) misfit(c *changeset.Changeset) error {
 		if !sameNames(tc.Key, t) {
 			return &misfitError{fmt.Sprintf("table %s has another key: %v", tc.Name, tc.Key)}
 		}
-		byName := w.statements(t).byName
 		for _, name := range tc.Columns {
-			if _, ok := byName[foldName(name)]; !ok {
+			if c := t.column(name); c == nil || c.data < 0 {
 				return &misfitError{fmt.Sprintf("no column %s.%s", tc.Name, name)}
 			}
 		}
@@ -198,6 +197,7 @@ func sameNames(key []string, t *table) bool {
 // mergeChangeset merges every change of c and logs it. It runs inside a
 // transaction; the caller marks it applied.
 func (w *writer) mergeChangeset(s changeset.Sealed, c *changeset.Changeset) error {
+	w.resetDeltas()
 	if w.clock.Observe(c.Time) > 0 {
 		w.store.drifted.Add(1)
 	}
@@ -222,10 +222,15 @@ func (w *writer) mergeTable(t *table, tc *changeset.TableChanges, stamp changese
 	if err != nil {
 		return err
 	}
-	m := &rowMerge{writer: w, sql: w.statements(t), stamp: stamp, values: make([]sqlite.Value, len(t.data))}
+	s, err := w.statements(t)
+	if err != nil {
+		return errors.Join(err, restore())
+	}
+	m := &rowMerge{writer: w, sql: s, stamp: stamp, values: make([]sqlite.Value, len(t.data)), same: true}
 	m.ordinals = make([]int, len(tc.Columns))
 	for i, name := range tc.Columns {
-		m.ordinals[i] = m.sql.byName[foldName(name)]
+		m.ordinals[i] = s.byName[foldName(name)]
+		m.same = m.same && m.ordinals[i] == i
 	}
 	for i := range tc.Changes {
 		if err := m.merge(&tc.Changes[i]); err != nil {

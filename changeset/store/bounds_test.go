@@ -89,8 +89,8 @@ func TestTooManyValuesAreRefusedBeforeTheirClocks(t *testing.T) {
 	for range 1 + changeset.MaxValues/64 {
 		b.events = append(b.events, rowEvent{table: item, op: sqlite.OpInsert, key: span{uint32(key.data), uint32(len(b.data))}})
 	}
-	if rows, err := b.net(); err != nil || len(rows) != 1 {
-		t.Errorf("%d rows, %v: many steps of one row are one row", len(rows), err)
+	if tables, err := b.fold(); err != nil || len(tables) != 1 || len(tables[0].rows) != 1 {
+		t.Errorf("%d tables, %v: many steps of one row are one row", len(tables), err)
 	}
 	b.reset()
 	wide := &table{name: "wide", layout: layoutInteger, key: []int{0}, data: make([]int, 1000)}
@@ -98,7 +98,7 @@ func TestTooManyValuesAreRefusedBeforeTheirClocks(t *testing.T) {
 	for i := range 1 + changeset.MaxValues/1000 {
 		from := uint32(len(b.data))
 		b.data = changeset.AppendValue(b.data, changeset.IntegerValue(int64(i)))
-		e := rowEvent{table: wide, op: sqlite.OpInsert, key: span{from, uint32(len(b.data))}, columns: columns}
+		e := rowEvent{table: wide, op: sqlite.OpInsert, key: span{from, uint32(len(b.data))}, columns: columns, rowid: int64(i)}
 		e.new.from = uint32(len(b.data))
 		for range 1000 {
 			b.data = changeset.AppendValue(b.data, changeset.NullValue())
@@ -106,7 +106,7 @@ func TestTooManyValuesAreRefusedBeforeTheirClocks(t *testing.T) {
 		e.new.to = uint32(len(b.data))
 		b.events = append(b.events, e)
 	}
-	if _, err := b.net(); !errors.Is(err, errTooManyChanges) || !refusal(err) {
+	if _, err := b.fold(); !errors.Is(err, errTooManyChanges) || !refusal(err) {
 		t.Errorf("error %v, want errTooManyChanges", err)
 	}
 }

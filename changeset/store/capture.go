@@ -1,11 +1,7 @@
 package store
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -29,7 +25,12 @@ type captureBuffer struct {
 	begin  captureMark // of the request that is running
 	err    error       // of the hook, which cannot return one; ends the statement
 
+	last  *table      // of the last event: most come in runs
+	name  string      // of last, as the hook gives it
+	touch *touchedSet // of the statement that is running; nil for all columns
+
 	maxBytes, maxSteps int // of one request
+	folded             netEffect
 }
 
 func newCaptureBuffer() captureBuffer {
@@ -37,9 +38,11 @@ func newCaptureBuffer() captureBuffer {
 }
 
 // rowEvent is one step of one row. Key updates are split into a deletion and an
-// insertion. All spans are sequences of encoded values in captureBuffer.data.
+// insertion, and so is an update that moves the row to another rowid. All spans
+// are sequences of encoded values in captureBuffer.data.
 type rowEvent struct {
 	table   *table
+	rowid   int64 // before a deletion or update, after an insertion; not of WITHOUT ROWID tables
 	op      sqlite.Op
 	key     span
 	columns changeset.ColumnSet // data columns in old and new; for an insertion and a deletion, all
@@ -87,8 +90,10 @@ func (b *captureBuffer) full() bool {
 // onPreupdate is the preupdate hook of the writer's connection.
 func (w *writer) onPreupdate(p *sqlite.Preupdate) {
 	b := &w.capture
-	t := w.schema.lookup(p.Table())
-	if b.err != nil || t == nil {
+	if name := p.Table(); b.last == nil || name != b.name {
+		b.last, b.name = w.schema.lookup(name), name
+	}
+	if b.err != nil || b.last == nil {
 		return
 	}
 	if b.full() {
@@ -96,7 +101,7 @@ func (w *writer) onPreupdate(p *sqlite.Preupdate) {
 		return
 	}
 	m := b.mark()
-	if err := b.record(p, t); err != nil {
+	if err := b.record(p, b.last); err != nil {
 		b.truncate(m)
 		b.err = err
 	}
@@ -105,80 +110,140 @@ func (w *writer) onPreupdate(p *sqlite.Preupdate) {
 var errTooManyChanges = fmt.Errorf("the changes of one request exceed the largest changeset: %d bytes, %d values", changeset.MaxEncodedSize, changeset.MaxValues)
 
 func (b *captureBuffer) record(p *sqlite.Preupdate, t *table) error {
-	all := changeset.FirstColumns(len(t.data))
 	switch p.Op() {
 	case sqlite.OpInsert:
-		return b.add(t, sqlite.OpInsert, all, nil, p.New)
+		return b.insertion(p, t)
 	case sqlite.OpDelete:
-		return b.add(t, sqlite.OpDelete, all, p.Old, nil)
+		return b.deletion(p, t)
 	}
-	same, err := sameKey(p, t)
+	touched := b.touch.of(t)
+	same, err := sameRow(p, t, touched.key)
 	if err != nil {
 		return err
 	}
 	if !same {
-		if err := b.add(t, sqlite.OpDelete, all, p.Old, nil); err != nil {
+		if err := b.deletion(p, t); err != nil {
 			return err
 		}
-		return b.add(t, sqlite.OpInsert, all, nil, p.New)
+		return b.insertion(p, t)
 	}
-	changed, err := changedColumns(p, t)
-	if err != nil || changed.IsEmpty() {
-		return err
-	}
-	return b.add(t, sqlite.OpUpdate, changed, p.Old, p.New)
+	return b.update(p, t, touched.data)
 }
 
-// reader reads column i of the row before or after the step.
-type reader func(i int) (sqlite.Value, error)
-
-func (b *captureBuffer) add(t *table, op sqlite.Op, columns changeset.ColumnSet, before, after reader) (err error) {
-	e := rowEvent{table: t, op: op, columns: columns}
-	keyed := after
-	if keyed == nil {
-		keyed = before
+func (b *captureBuffer) insertion(p *sqlite.Preupdate, t *table) (err error) {
+	e := rowEvent{table: t, op: sqlite.OpInsert, columns: t.all, rowid: p.NewRowid()}
+	if err := b.addKey(&e, p, false); err != nil {
+		return err
 	}
-	e.key.from = uint32(len(b.data))
-	for _, i := range t.key {
-		v, err := keyed(i)
+	e.new.from = e.key.to
+	for _, i := range t.data {
+		v, err := readNew(p, t, i)
 		if err != nil {
 			return err
 		}
-		v = stored(&t.columns[i], v).Canonical()
+		b.data = changeset.AppendValue(b.data, v)
+	}
+	e.new.to = uint32(len(b.data))
+	b.events = append(b.events, e)
+	return nil
+}
+
+func (b *captureBuffer) deletion(p *sqlite.Preupdate, t *table) (err error) {
+	e := rowEvent{table: t, op: sqlite.OpDelete, columns: t.all, rowid: p.OldRowid()}
+	if err := b.addKey(&e, p, true); err != nil {
+		return err
+	}
+	e.old.from = e.key.to
+	for _, i := range t.data {
+		v, err := readOld(p, t, i)
+		if err != nil {
+			return err
+		}
+		b.data = changeset.AppendValue(b.data, v)
+	}
+	e.old.to = uint32(len(b.data))
+	b.events = append(b.events, e)
+	return nil
+}
+
+// update records those of the columns that changed, compared by storage class and
+// bytes, never by collation. Nothing changed is no event.
+func (b *captureBuffer) update(p *sqlite.Preupdate, t *table, columns changeset.ColumnSet) error {
+	e := rowEvent{table: t, op: sqlite.OpUpdate, rowid: p.OldRowid()}
+	if err := b.addKey(&e, p, true); err != nil {
+		return err
+	}
+	e.old.from = e.key.to
+	for d := range columns.All {
+		before, err := readOld(p, t, t.data[d])
+		if err != nil {
+			return err
+		}
+		after, err := readNew(p, t, t.data[d])
+		if err != nil {
+			return err
+		}
+		if !before.Equal(after) {
+			e.columns = e.columns.With(d)
+			b.data = changeset.AppendValue(b.data, before)
+		}
+	}
+	if e.columns.IsEmpty() {
+		b.data = b.data[:e.key.from]
+		return nil
+	}
+	e.old.to = uint32(len(b.data))
+	e.new.from = e.old.to
+	for d := range e.columns.All {
+		v, err := readNew(p, t, t.data[d])
+		if err != nil {
+			return err
+		}
+		b.data = changeset.AppendValue(b.data, v)
+	}
+	e.new.to = uint32(len(b.data))
+	b.events = append(b.events, e)
+	return nil
+}
+
+func (b *captureBuffer) addKey(e *rowEvent, p *sqlite.Preupdate, old bool) error {
+	t := e.table
+	e.key.from = uint32(len(b.data))
+	if t.layout == layoutInteger {
+		b.data = changeset.AppendValue(b.data, changeset.IntegerValue(e.rowid))
+		e.key.to = uint32(len(b.data))
+		return nil
+	}
+	for _, i := range t.key {
+		read := readNew
+		if old {
+			read = readOld
+		}
+		v, err := read(p, t, i)
+		if err != nil {
+			return err
+		}
+		v = v.Canonical()
 		if err := checkKeyValue(t, i, v); err != nil {
 			return err
 		}
 		b.data = changeset.AppendValue(b.data, v)
 	}
 	e.key.to = uint32(len(b.data))
-	if e.old, err = b.addValues(t, columns, before); err != nil {
-		return err
-	}
-	if e.new, err = b.addValues(t, columns, after); err != nil {
-		return err
-	}
-	b.events = append(b.events, e)
 	return nil
 }
 
-func (b *captureBuffer) addValues(t *table, columns changeset.ColumnSet, read reader) (span, error) {
-	s := span{uint32(len(b.data)), uint32(len(b.data))}
-	if read == nil {
-		return s, nil
-	}
-	for d := range columns.All {
-		v, err := readStored(t, t.data[d], read)
-		if err != nil {
-			return s, err
-		}
-		b.data = changeset.AppendValue(b.data, v)
-	}
-	s.to = uint32(len(b.data))
-	return s, nil
+func readOld(p *sqlite.Preupdate, t *table, i int) (sqlite.Value, error) {
+	v, err := p.Old(i)
+	return readStored(t, i, v, err)
 }
 
-func readStored(t *table, i int, read reader) (sqlite.Value, error) {
-	v, err := read(i)
+func readNew(p *sqlite.Preupdate, t *table, i int) (sqlite.Value, error) {
+	v, err := p.New(i)
+	return readStored(t, i, v, err)
+}
+
+func readStored(t *table, i int, v sqlite.Value, err error) (sqlite.Value, error) {
 	if err != nil {
 		return v, fmt.Errorf("read %s.%s: %w", t.name, t.columns[i].name, err)
 	}
@@ -203,190 +268,84 @@ func checkKeyValue(t *table, i int, v sqlite.Value) error {
 	return nil
 }
 
-func sameKey(p *sqlite.Preupdate, t *table) (bool, error) {
+// sameRow reports whether an update leaves the row its key, and its rowid where
+// the clock goes by that. keyed tells that the statement can touch either.
+func sameRow(p *sqlite.Preupdate, t *table, keyed bool) (bool, error) {
+	switch {
+	case t.layout == layoutInteger:
+		return p.OldRowid() == p.NewRowid(), nil
+	case t.layout == layoutRowid && p.OldRowid() != p.NewRowid():
+		return false, nil
+	case !keyed:
+		return true, nil
+	}
 	for _, i := range t.key {
-		same, err := sameValue(p, t, i)
-		if err != nil || !same {
+		before, err := readOld(p, t, i)
+		if err != nil {
+			return false, err
+		}
+		if after, err := readNew(p, t, i); err != nil || !before.Equal(after) {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func changedColumns(p *sqlite.Preupdate, t *table) (changed changeset.ColumnSet, err error) {
-	for d, i := range t.data {
-		same, err := sameValue(p, t, i)
-		if err != nil {
-			return changed, err
-		}
-		if !same {
-			changed = changed.With(d)
-		}
-	}
-	return changed, nil
+// touchedSet is what one statement, its triggers included, can change by UPDATE.
+// SQLite's authorizer told it when the statement was prepared.
+type touchedSet struct {
+	known  int // columns in the statement's Access when this was made
+	tables map[*table]touched
 }
 
-// sameValue compares by storage class and bytes, never by collation.
-func sameValue(p *sqlite.Preupdate, t *table, i int) (bool, error) {
-	before, err := readStored(t, i, p.Old)
-	if err != nil {
-		return false, err
-	}
-	after, err := readStored(t, i, p.New)
-	return before.Equal(after), err
+// touched are the columns of one table that a statement can update.
+type touched struct {
+	data changeset.ColumnSet
+	key  bool // some key column, or the rowid
 }
 
-// netRow is the net effect of a transaction on one row.
-type netRow struct {
-	table   *table
-	key     []sqlite.Value
-	effect  sqlite.Op
-	columns changeset.ColumnSet // inserted: all data columns; updated: those that differ
-	values  []sqlite.Value      // one for each of columns
-}
-
-// net folds the recorded events to the net effect on each row: insertion and
-// deletion of one key in one transaction is nothing, deletion and insertion an
-// update of what differs, an update to the values that were there nothing. Rows
-// come sorted by table name, then in the order of the rowid or of the encoded
-// key. The values are views of the buffer. More than a changeset can hold is
-// errTooManyChanges, before anything was written for them.
-func (b *captureBuffer) net() ([]netRow, error) {
-	order := make([]int32, len(b.events))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	if !slices.IsSortedFunc(order, b.compare) {
-		slices.SortStableFunc(order, b.compare)
-	}
-	var rows []netRow
-	values := 0
-	for len(order) > 0 {
-		n := 1
-		for n < len(order) && b.compare(order[0], order[n]) == 0 {
-			n++
-		}
-		row, ok, err := b.fold(order[:n])
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			rows = append(rows, row)
-			values += len(row.key) + len(row.values)
-		}
-		if values > changeset.MaxValues {
-			return nil, errTooManyChanges
-		}
-		order = order[n:]
-	}
-	return rows, nil
-}
-
-// compare orders events by row. Rows of an integer key come in the order of
-// their b-tree, so that a million clocks are not written at random.
-func (b *captureBuffer) compare(i, j int32) int {
-	x, y := &b.events[i], &b.events[j]
-	switch {
-	case x.table != y.table:
-		return strings.Compare(x.table.name, y.table.name)
-	case x.table.layout == layoutInteger:
-		return cmp.Compare(b.rowid(x), b.rowid(y))
-	}
-	return bytes.Compare(b.data[x.key.from:x.key.to], b.data[y.key.from:y.key.to])
-}
-
-// rowid is the one key value of a row of layoutInteger.
-func (b *captureBuffer) rowid(e *rowEvent) int64 {
-	v, _, err := changeset.DecodeValue(b.data[e.key.from:e.key.to])
-	if err != nil {
-		return 0 // fold finds out
-	}
-	return v.Integer()
-}
-
-// fold computes the net effect of the events of one row; false for none.
-func (b *captureBuffer) fold(order []int32) (row netRow, ok bool, err error) {
-	first, last := &b.events[order[0]], &b.events[order[len(order)-1]]
-	row = netRow{table: first.table}
-	if row.key, err = b.values(first.key, len(row.table.key)); err != nil {
-		return row, false, err
-	}
-	existed, exists := first.op != sqlite.OpInsert, last.op != sqlite.OpDelete
-	switch {
-	case !existed && !exists:
-		return row, false, nil
-	case existed && !exists:
-		row.effect = sqlite.OpDelete
-		return row, true, nil
-	}
-	if len(order) == 1 {
-		row.effect, row.columns = first.op, first.columns
-		row.values, err = b.values(first.new, first.columns.Len())
-		return row, true, err
-	}
-	before, after, err := b.replay(order)
-	if err != nil {
-		return row, false, err
-	}
-	row.effect = sqlite.OpUpdate
-	if !existed {
-		row.effect = sqlite.OpInsert
-	}
-	for d := range row.table.data {
-		if !existed || after[d].known && !(before[d].known && before[d].value.Equal(after[d].value)) {
-			row.columns = row.columns.With(d)
-			row.values = append(row.values, after[d].value)
+// of returns what the statement can update in t, everything for a nil set.
+func (s *touchedSet) of(t *table) touched {
+	if s != nil {
+		if c, ok := s.tables[t]; ok {
+			return c
 		}
 	}
-	return row, !existed || !row.columns.IsEmpty(), nil
+	return touched{t.all, true}
 }
 
-// cell is the value of a data column at one end of a transaction, where the
-// events tell it: a column that no statement touched is unknown at both ends.
-type cell struct {
-	value sqlite.Value
-	known bool
-}
+// maxTouchedSets bounds the statements whose sets are kept.
+const maxTouchedSets = 512
 
-func (b *captureBuffer) replay(order []int32) (before, after []cell, err error) {
-	width := len(b.events[order[0]].table.data)
-	before, after = make([]cell, width), make([]cell, width)
-	for _, i := range order {
-		e := &b.events[i]
-		var old, now []sqlite.Value
-		if e.op != sqlite.OpInsert {
-			if old, err = b.values(e.old, e.columns.Len()); err != nil {
-				return nil, nil, err
+// touchedBy returns the set of a statement. SQLite adds to its Access when it
+// prepares the statement again; the number of columns tells.
+func (w *writer) touchedBy(a *sqlite.Access) *touchedSet {
+	known := 0
+	for i := range a.Writes {
+		known += len(a.Writes[i].Columns)
+	}
+	if s := w.touched[a]; s != nil && s.known == known {
+		return s
+	}
+	s := &touchedSet{known: known, tables: map[*table]touched{}}
+	for i := range a.Writes {
+		t := w.schema.lookup(a.Writes[i].Table)
+		if t == nil || a.Writes[i].Op != sqlite.OpUpdate {
+			continue
+		}
+		c := s.tables[t]
+		for _, name := range a.Writes[i].Columns {
+			if column := t.column(name); column != nil && column.data >= 0 {
+				c.data = c.data.With(column.data)
+			} else {
+				c.key = true
 			}
 		}
-		if e.op != sqlite.OpDelete {
-			if now, err = b.values(e.new, e.columns.Len()); err != nil {
-				return nil, nil, err
-			}
-		}
-		n := 0
-		for d := range e.columns.All {
-			if old != nil && !before[d].known && !after[d].known {
-				before[d] = cell{old[n], true}
-			}
-			if now != nil {
-				after[d] = cell{now[n], true}
-			}
-			n++
-		}
+		s.tables[t] = c
 	}
-	return before, after, nil
-}
-
-// values decodes a span of n values as views of the buffer.
-func (b *captureBuffer) values(s span, n int) ([]sqlite.Value, error) {
-	out := make([]sqlite.Value, n)
-	rest := b.data[s.from:s.to]
-	var err error
-	for i := range out {
-		if out[i], rest, err = changeset.DecodeValue(rest); err != nil {
-			return nil, fmt.Errorf("capture buffer: %w", err)
-		}
+	if len(w.touched) >= maxTouchedSets || w.touched == nil {
+		w.touched = map[*sqlite.Access]*touchedSet{}
 	}
-	return out, nil
+	w.touched[a] = s
+	return s
 }

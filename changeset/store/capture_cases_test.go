@@ -73,18 +73,7 @@ func (k keyKind) spell(table, text string) string {
 func (n *node) eachClock(t *table, f func(key []sqlite.Value, k *changeset.Clock) error) {
 	n.t.Helper()
 	err := n.readers.use(n.t.Context(), sqlite.ModeInternal, func(c *sqlite.Conn) error {
-		return c.Each("SELECT * FROM "+quoteIdent(clockTable(t)), nil, func(s *sqlite.Stmt) error {
-			var k changeset.Clock
-			var key []sqlite.Value
-			last := s.ColumnCount() - 1
-			for i := range last {
-				key = append(key, s.Column(i))
-			}
-			if err := n.actors.Load().decodeClock(s.View(last), &k); err != nil {
-				return err
-			}
-			return f(key, &k)
-		})
+		return eachClock(c, n.actors.Load(), t, f)
 	})
 	if err != nil {
 		n.t.Fatal(err)

@@ -128,7 +128,7 @@ func (e *behindError) Error() string {
 
 // runGroup commits first and what is queued behind it.
 func (w *writer) runGroup(first *request) {
-	end := time.Now().Add(w.turns.allowance(requestTurn, groupTime))
+	end := time.Now().Add(w.turns.allowance(requestTurn, w.groupTime))
 	n := 0
 	w.commit([]*request{first}, func() *request {
 		if n++; n >= groupRequests || len(w.capture.data)+w.returned.group >= groupBytes || !time.Now().Before(end) {

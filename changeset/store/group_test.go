@@ -65,6 +65,7 @@ func (o outcome) failure() string {
 
 func TestGroupSharesOneVersion(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.onWriter(func(w *writer) { w.groupTime = time.Minute })
 	var requests [][]sqlite.Statement
 	for i := range 20 {
 		requests = append(requests, []sqlite.Statement{text("INSERT INTO item(id, a) VALUES(?, ?)", i, "x")})

@@ -90,7 +90,7 @@ func (w *writer) dropHarmful(s changeset.Sealed, c *changeset.Changeset, reason 
 	}
 	w.unjudged = true // what is parked may fit too
 	w.conn.ClearCache()
-	return dropped, w.loadSchema()
+	return dropped, w.loadSchema(true)
 }
 
 // suspects lists the indexes of c's tables that the rules for schemas refuse: only

@@ -107,6 +107,7 @@ func (w *writer) settleIdentity() error {
 		if reason := w.copyReason(file); reason != "" {
 			old := w.meta.actor
 			w.newIdentity(0)
+			w.meta.copied = true
 			w.log.Warn("this database is a copy: it goes on under a new actor id", "actor", w.meta.actor, "err", reason+"; it was "+old.String())
 		}
 	}

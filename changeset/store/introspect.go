@@ -305,19 +305,21 @@ func (t *table) arrange() {
 		}
 	}
 	slices.SortFunc(t.key, func(a, b int) int { return t.columns[a].keyPos - t.columns[b].keyPos })
-	// A key of one INTEGER column without an index of its own is the rowid.
+	t.all = changeset.FirstColumns(len(t.data))
 	t.layout = layoutKey
-	if len(t.key) == 1 && !t.withoutRowid && t.keyIndex == nil {
-		t.layout = layoutInteger
-	}
 	if t.withoutRowid {
 		return
 	}
-	for _, name := range []string{"rowid", "_rowid_", "oid"} {
+	for _, name := range []string{"oid", "_rowid_", "rowid"} {
 		if !taken[name] {
 			t.rowid = name
-			return
 		}
+	}
+	switch {
+	case len(t.key) == 1 && t.keyIndex == nil: // one INTEGER column without an index of its own
+		t.layout = layoutInteger
+	case t.rowid != "":
+		t.layout = layoutRowid
 	}
 }
 

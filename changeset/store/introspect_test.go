@@ -20,11 +20,11 @@ func TestSchemaLayouts(t *testing.T) {
 		{"integer key", "CREATE TABLE t(id INTEGER PRIMARY KEY, a)", layoutInteger, "rowid", []string{"id"}},
 		{"integer key of the table", "CREATE TABLE t(a, id integer, PRIMARY KEY(id))", layoutInteger, "rowid", []string{"id"}},
 		{"DESC at the table is still the rowid", "CREATE TABLE t(id INTEGER, a, PRIMARY KEY(id DESC))", layoutInteger, "rowid", []string{"id"}},
-		{"INT is not INTEGER", "CREATE TABLE t(id INT PRIMARY KEY, a)", layoutKey, "rowid", []string{"id"}},
-		{"text key", "CREATE TABLE t(a, id TEXT PRIMARY KEY)", layoutKey, "rowid", []string{"id"}},
-		{"key in its own order", "CREATE TABLE t(a TEXT, b TEXT, c TEXT, PRIMARY KEY(c, a))", layoutKey, "rowid", []string{"c", "a"}},
+		{"INT is not INTEGER", "CREATE TABLE t(id INT PRIMARY KEY, a)", layoutRowid, "rowid", []string{"id"}},
+		{"text key", "CREATE TABLE t(a, id TEXT PRIMARY KEY)", layoutRowid, "rowid", []string{"id"}},
+		{"key in its own order", "CREATE TABLE t(a TEXT, b TEXT, c TEXT, PRIMARY KEY(c, a))", layoutRowid, "rowid", []string{"c", "a"}},
 		{"without rowid", "CREATE TABLE t(id INTEGER PRIMARY KEY, a) WITHOUT ROWID", layoutKey, "", []string{"id"}},
-		{"a column called rowid", "CREATE TABLE t(RowID TEXT PRIMARY KEY, oid)", layoutKey, "_rowid_", []string{"rowid"}},
+		{"a column called rowid", "CREATE TABLE t(RowID TEXT PRIMARY KEY, oid)", layoutRowid, "_rowid_", []string{"rowid"}},
 		{"integer key that is unique too", "CREATE TABLE t(id INTEGER PRIMARY KEY UNIQUE, a)", layoutInteger, "rowid", []string{"id"}},
 	} {
 		s := schemaRead(t, schemaDB(t, tt.sql))

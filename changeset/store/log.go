@@ -153,6 +153,9 @@ func (w *writer) transaction(f func() error) error {
 	if err := w.checkFiles(); err != nil {
 		return err
 	}
+	if len(w.tables) > keptTables {
+		w.dropStatements()
+	}
 	saved := w.save()
 	if err := w.step("BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -194,7 +197,7 @@ func (w *writer) save() memory {
 
 func (w *writer) restore(m memory) {
 	if w.schema != m.schema {
-		w.tables = nil
+		w.dropStatements()
 	}
 	w.actors, w.vector, w.schema, w.parked, w.meta, w.schemaVersion = m.actors, m.vector, m.schema, m.parked, m.meta, m.schemaVersion
 }

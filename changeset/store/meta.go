@@ -12,7 +12,7 @@ import (
 
 // formatVersion numbers the layout of the internal tables. A file of a higher
 // one is refused.
-const formatVersion = 1
+const formatVersion = 2
 
 // internalPrefix begins the name of every table of ours. Client SQL can neither
 // read nor write such tables, and schemas cannot define them.
@@ -34,6 +34,7 @@ type meta struct {
 	epoch   uint64   // see Store.Epoch
 	secret  [32]byte // see Store.Secret
 	created bool     // by this open
+	copied  bool     // the file is not the one that was closed: see rekeyAll
 	// forced is the last version of ours whose time was pushed beyond what the
 	// clock said, to dominate a stamp far ahead; mark is the clock's own time
 	// then. Later versions carry the clock's time themselves.

@@ -9,15 +9,43 @@ import (
 )
 
 // loadSchema introspects the database and sees that every replicated table has
-// its clock table.
-func (w *writer) loadSchema() error {
+// its tables of clocks. It runs in a transaction. Unless the move of the schema
+// was ours, rows may have other rowids than their clocks.
+func (w *writer) loadSchema(ours bool) error {
 	w.conn.SetMode(sqlite.ModeInternal)
 	s, err := readSchema(w.conn)
 	if err != nil {
 		return fmt.Errorf("read the schema: %w", err)
 	}
+	left, _, err := w.readValue("schema")
+	if err != nil {
+		return err
+	}
+	found, err := w.conn.SchemaVersion()
+	if err != nil {
+		return err
+	}
+	if err := w.makeClockTables(s); err != nil {
+		return err
+	}
+	if !ours && (found != left.Integer() || w.meta.copied) {
+		if err := w.rekeyAll(s); err != nil {
+			return err
+		}
+	}
+	w.dropStatements()
+	w.schema, w.meta.copied = s, false
+	if w.schemaVersion, err = w.conn.SchemaVersion(); err != nil || w.schemaVersion == left.Integer() {
+		return err
+	}
+	return w.writeValue("schema", changeset.IntegerValue(w.schemaVersion))
+}
+
+// makeClockTables makes what s lacks of them, and excludes tables whose clocks
+// are of another key.
+func (w *writer) makeClockTables(s *schema) error {
 	existing := map[string]string{}
-	err = w.conn.Each("SELECT name, sql FROM sqlite_schema WHERE type = 'table'", nil, func(st *sqlite.Stmt) error {
+	err := w.conn.Each("SELECT name, sql FROM sqlite_schema WHERE type = 'table'", nil, func(st *sqlite.Stmt) error {
 		existing[foldName(string(st.View(0)))] = string(st.View(1))
 		return nil
 	})
@@ -25,19 +53,18 @@ func (w *writer) loadSchema() error {
 		return fmt.Errorf("read the schema: %w", err)
 	}
 	for _, t := range s.sorted() {
-		sql, ok := existing[foldName(clockTable(t))]
-		switch {
-		case !ok:
-			if err := w.conn.Exec(clockTableSQL(t)); err != nil {
-				return fmt.Errorf("make the clock table of %s: %w", t.name, err)
+		for name, want := range clockTables(t) {
+			switch sql, ok := existing[foldName(name)]; {
+			case !ok:
+				if err := w.conn.Exec(want); err != nil {
+					return fmt.Errorf("make the clock table of %s: %w", t.name, err)
+				}
+			case foldName(sql) != foldName(want):
+				s.exclude(t, "another process made it anew with another key")
 			}
-		case foldName(sql) != foldName(clockTableSQL(t)):
-			s.exclude(t, "another process made it anew with another key")
 		}
 	}
-	w.schema, w.tables = s, nil
-	w.schemaVersion, err = w.conn.SchemaVersion()
-	return err
+	return nil
 }
 
 // refreshSchema introspects again if somebody else changed the schema. It runs
@@ -50,7 +77,7 @@ func (w *writer) refreshSchema() error {
 	w.log.Warn("the schema was changed by another process: introspecting again")
 	w.unjudged = true
 	w.conn.ClearCache()
-	return w.loadSchema()
+	return w.loadSchema(false)
 }
 
 // followSchema brings us up to what another process made of the schema, if it
@@ -74,14 +101,18 @@ func (w *writer) followSchema(ctx context.Context) error {
 func (w *writer) moveSchema(ctx context.Context, p plan) error {
 	var unparked []Committed
 	err := w.transaction(func() error {
+		v, err := w.conn.SchemaVersion()
+		if err != nil {
+			return err
+		}
+		ours := v == w.schemaVersion
 		if err := w.runPlan(ctx, p); err != nil {
 			return err
 		}
 		w.conn.ClearCache()
-		if err := w.loadSchema(); err != nil {
+		if err := w.loadSchema(ours); err != nil {
 			return err
 		}
-		var err error
 		unparked, err = w.judgeParked()
 		return err
 	})

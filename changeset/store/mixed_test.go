@@ -104,15 +104,15 @@ func (m *mixedRun) client(id, requests int) {
 // fillDisk makes the disk full and gives it room again, until ctx ends.
 func (m *mixedRun) fillDisk(ctx context.Context) {
 	for ctx.Err() == nil {
-		for _, pages := range []string{"1", "1000000"} { // 1: the present size
+		for _, phase := range []struct{ pages, requests int64 }{{1, 20}, {1000000, 60}} { // 1: the present size
 			m.n.onWriter(func(w *writer) {
 				w.conn.SetMode(sqlite.ModeInternal)
-				if err := w.conn.Exec("PRAGMA max_page_count = " + pages); err != nil {
+				if err := w.conn.Exec(fmt.Sprintf("PRAGMA max_page_count = %d", phase.pages)); err != nil {
 					m.t.Error(err)
 				}
 			})
 			from, tick := m.at.Load(), time.NewTicker(time.Millisecond)
-			for ctx.Err() == nil && m.at.Load() < from+100 {
+			for ctx.Err() == nil && m.at.Load() < from+phase.requests {
 				<-tick.C
 			}
 			tick.Stop()

@@ -119,3 +119,27 @@ func TestRefusedFileKeepsItsFolderClean(t *testing.T) {
 		t.Errorf("files %v, %v", files, err)
 	}
 }
+
+// TestClockIsNotTakenForAnotherRows: a clock by rowid says whose it is. A row that
+// an outside program put at the rowid of one that it removed begins a life of its
+// own.
+func TestClockIsNotTakenForAnotherRows(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf("CREATE TABLE t(id TEXT PRIMARY KEY, v TEXT);")})
+	n.exec("INSERT INTO t VALUES('old', 'x')")
+	for range 3 {
+		n.exec("UPDATE t SET v = v || 'y'")
+	}
+	outside(t, n.cfg.Path, "DELETE FROM t; INSERT INTO t(rowid, id, v) VALUES(1, 'new', 'z')")
+	id := n.exec("UPDATE t SET v = 'w'")
+	sealed, err := n.Changeset(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := sealed.Decode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Tables[0].Changes[0]; got.Key[0].Text() != "new" || got.CausalLength != 1 || got.Columns.Len() != 1 || len(c.After) != 0 {
+		t.Errorf("change %+v after %v", got, c.After)
+	}
+}

@@ -107,7 +107,11 @@ type layout uint8
 const (
 	// layoutInteger: the key is the rowid itself (INTEGER PRIMARY KEY).
 	layoutInteger layout = iota
-	// layoutKey: every other key; clocks go by the key's values.
+	// layoutRowid: another key of a table with rowids. Clocks of living rows go by
+	// the local rowid, guarded by a hash of the key; those of deleted rows by key.
+	layoutRowid
+	// layoutKey: WITHOUT ROWID tables, and the few whose rowid no name reaches;
+	// clocks go by the key's values.
 	layoutKey
 )
 
@@ -121,9 +125,10 @@ type table struct {
 	// rowid is a name that reaches the rowid: no column is called so. "" for a
 	// WITHOUT ROWID table.
 	rowid         string
-	columns       []column // table_xinfo order; generated columns included
-	key           []int    // column ordinals in key order
-	data          []int    // column ordinals of data columns, in local order
+	columns       []column            // table_xinfo order; generated columns included
+	key           []int               // column ordinals in key order
+	data          []int               // column ordinals of data columns, in local order
+	all           changeset.ColumnSet // the ordinals of data: FirstColumns(len(data))
 	autoincrement bool
 	// hasTriggers, hasChecks: apply switches these off. hasConflictClauses:
 	// some constraint says ON CONFLICT, which only an explicit OR overrides.

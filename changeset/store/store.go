@@ -183,7 +183,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), queues: newQueues()}
-	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer()}
+	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer(), groupTime: groupTime}
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -301,14 +301,17 @@ type writer struct {
 	unfinished *applyJob     // taken from the queue, and not yet applied whole
 	rowTime    time.Duration // that one remote row took lately
 
-	capture  captureBuffer
-	returned returnedBytes
-	scratch  []byte
+	capture   captureBuffer
+	groupTime time.Duration // the constant, but in tests
+	returned  returnedBytes
+	scratch   []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64
 	noted         map[string]bool             // what the schema files leave alone and was logged
 	unjudged      bool                        // the schema moved without us since the parked were judged
-	tables        map[string]*tableStatements // by folded name; dropped when the schema moves
+	tables        map[string]*tableStatements // by name; dropped when the schema moves
+	touched       map[*sqlite.Access]*touchedSet
+	summed        []*tableStatements // whose delta the version in work has changed
 }
 
 // open brings the file into shape: format, identity, actors, vector, schema.
@@ -334,7 +337,7 @@ func (w *writer) open(ctx context.Context) error {
 	}
 	w.conn.SetPreupdate(w.onPreupdate)
 	w.conn.MutePreupdate(true)
-	if err := w.loadSchema(); err != nil {
+	if err := w.transaction(func() error { return w.loadSchema(false) }); err != nil {
 		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
 	w.unjudged = true // it may have moved while we were away

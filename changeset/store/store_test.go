@@ -212,13 +212,18 @@ func (n *node) clocks() string {
 	var b strings.Builder
 	for _, t := range n.schema.Load().sorted() {
 		fmt.Fprintf(&b, "%s\n", t.name)
+		var rows []string
 		n.eachClock(t, func(key []sqlite.Value, k *changeset.Clock) error {
+			var row strings.Builder
 			for _, v := range key {
-				fmt.Fprintf(&b, "%v ", v)
+				fmt.Fprintf(&row, "%v ", v)
 			}
-			fmt.Fprintln(&b, printClock(t, k))
+			rows = append(rows, row.String()+printClock(t, k))
 			return nil
 		})
+		for _, row := range sortedStrings(rows) {
+			fmt.Fprintln(&b, row)
+		}
 	}
 	return b.String()
 }

@@ -13,9 +13,13 @@ import (
 // clocks, changeset, log entry. No net effect makes no version.
 func (g *group) finish() error {
 	w := g.writer
-	rows, err := w.capture.net()
-	if err != nil || len(rows) == 0 {
+	tables, err := w.capture.fold()
+	if err != nil {
 		return err
+	}
+	w.resetDeltas()
+	if !anyRow(tables) {
+		return moveAll(w, tables)
 	}
 	own := w.actors.self
 	if _, err := w.ordinal(own); err != nil {
@@ -28,7 +32,7 @@ func (g *group) finish() error {
 		return fmt.Errorf("%w: no stamp is left above %v", errUnstampable, g.floor)
 	}
 	c := &changeset.Changeset{Header: changeset.Header{Actor: own, Version: b.stamp.Version, Time: b.stamp.Time, Previous: e.Head}}
-	if c.Tables, err = b.tables(rows); err != nil {
+	if c.Tables, err = b.tables(tables); err != nil {
 		return err
 	}
 	if b.behind.Time != 0 {
@@ -60,66 +64,162 @@ type versionBuilder struct {
 	clock  changeset.Clock
 }
 
-// tables writes the clock of every row and returns the changes. The rows come
-// sorted by table.
-func (b *versionBuilder) tables(rows []netRow) (out []changeset.TableChanges, err error) {
-	for len(rows) > 0 {
-		t := rows[0].table
-		n := 1
-		for n < len(rows) && rows[n].table == t {
-			n++
+// anyRow reports whether some row changed in a way that peers hear of.
+func anyRow(tables []netTable) bool {
+	return slices.ContainsFunc(tables, func(t netTable) bool { return len(t.changes) > 0 })
+}
+
+// moveAll takes clocks along with rows that got another rowid and nothing else.
+func moveAll(w *writer, tables []netTable) error {
+	b := &versionBuilder{writer: w}
+	_, err := b.tables(tables)
+	return err
+}
+
+// tables writes the clock of every row and returns the changes.
+func (b *versionBuilder) tables(tables []netTable) (out []changeset.TableChanges, err error) {
+	for i := range tables {
+		n := &tables[i]
+		s, err := b.writer.statements(n.table)
+		if err != nil {
+			return nil, err
 		}
-		tc := changeset.TableChanges{Name: t.name, Generation: t.generation, Changes: make([]changeset.Change, n)}
-		for _, i := range t.key {
-			tc.Key = append(tc.Key, t.columns[i].name)
+		if err := b.table(s, n); err != nil {
+			return nil, fmt.Errorf("clock of a row of %s: %w", n.table.name, err)
 		}
-		for _, i := range t.data {
-			tc.Columns = append(tc.Columns, t.columns[i].name)
-		}
-		s := b.writer.statements(t)
-		for i := range n {
-			if tc.Changes[i], err = b.change(s, &rows[i]); err != nil {
-				return nil, fmt.Errorf("clock of a row of %s: %w", t.name, err)
-			}
-		}
-		out = append(out, tc)
-		rows = rows[n:]
+		out = append(out, changeset.TableChanges{Name: n.table.name, Generation: n.table.generation, Key: s.keyNames, Columns: s.dataNames, Changes: n.changes})
 	}
 	return out, nil
 }
 
-// change moves one row's clock and returns what goes into the changeset.
-func (b *versionBuilder) change(s *tableStatements, row *netRow) (changeset.Change, error) {
+// table writes the clocks of one table. Rowids are used again: where clocks go by
+// them, those of rows that left a rowid go before any is written.
+func (b *versionBuilder) table(s *tableStatements, n *netTable) error {
+	var taken []changeset.Clock // of rows that moved, in the order of rows, then of n.moved
+	if n.table.layout == layoutRowid {
+		var err error
+		if taken, err = b.leave(s, n); err != nil {
+			return err
+		}
+	}
+	for i := range n.rows {
+		row, ch := &n.rows[i], &n.changes[i]
+		r := rowRef{ch.Key, row.hash, row.is}
+		switch {
+		case n.table.layout == layoutRowid && row.effect == sqlite.OpDelete:
+			continue // leave did it
+		case n.table.layout == layoutRowid && row.effect == sqlite.OpUpdate && row.was != row.is:
+			b.clock, taken = taken[0], taken[1:]
+			if err := b.change(s, &r, row.effect, ch, nowhere); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := b.row(s, &r, row.effect, ch); err != nil {
+			return err
+		}
+	}
+	for i := range n.moved {
+		m := &n.moved[i]
+		if taken[i].CausalLength == 0 {
+			continue // a row that an outside writer made: it has no clock
+		}
+		if err := b.writer.putClock(s, &rowRef{m.key, m.hash, m.is}, &taken[i], nowhere); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave takes the clocks of rows that are gone from their rowid: it writes the
+// tombstones of the deleted and returns the clocks of those that moved.
+func (b *versionBuilder) leave(s *tableStatements, n *netTable) (taken []changeset.Clock, err error) {
+	take := func(r *rowRef) error {
+		k := changeset.Clock{}
+		at, err := b.writer.readClock(s, r, &k)
+		if err != nil {
+			return err
+		}
+		taken = append(taken, k)
+		if at == amongLiving {
+			err = b.writer.dropClock(s, r)
+		}
+		return err
+	}
+	for i := range n.rows {
+		row, ch := &n.rows[i], &n.changes[i]
+		r := rowRef{ch.Key, row.hash, row.was}
+		switch {
+		case row.effect == sqlite.OpDelete:
+			err = b.row(s, &r, row.effect, ch)
+		case row.effect == sqlite.OpUpdate && row.was != row.is:
+			err = take(&r)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for i := range n.moved {
+		m := &n.moved[i]
+		if err := take(&rowRef{m.key, m.hash, m.was}); err != nil {
+			return nil, err
+		}
+	}
+	return taken, nil
+}
+
+// row moves the clock of one row and completes its change.
+func (b *versionBuilder) row(s *tableStatements, r *rowRef, effect sqlite.Op, ch *changeset.Change) (err error) {
 	w, k := b.writer, &b.clock
-	ch := changeset.Change{Key: row.key, Columns: row.columns, Values: row.values, CausalLength: 1}
-	if row.effect == sqlite.OpInsert {
-		k.CausalLength, k.Groups = 1, append(k.Groups[:0], changeset.Group{Columns: row.columns, Stamp: b.stamp})
-		made, err := w.newClock(s, row.key, k)
-		if made || err != nil {
-			return ch, err
+	at := nowhere
+	if effect == sqlite.OpInsert {
+		k.CausalLength, k.Groups = 1, append(k.Groups[:0], changeset.Group{Columns: ch.Columns, Stamp: b.stamp})
+		ch.CausalLength = 1
+		if s.table.layout == layoutRowid {
+			if at, err = w.readTomb(s, r, k); err == nil && at == nowhere {
+				w.addDelta(s, r, k)
+				return w.putClock(s, r, k, nowhere)
+			}
+		} else {
+			made, err := w.newClock(s, r, k)
+			if made {
+				w.addDelta(s, r, k)
+			}
+			if made || err != nil {
+				return err
+			}
+			at, err = w.readClock(s, r, k)
 		}
-	}
-	found, err := w.readClock(s, row.key, k)
-	if err != nil {
-		return ch, err
-	}
-	if !found {
-		k.CausalLength, k.Groups = 0, k.Groups[:0]
 	} else {
-		b.overwrite(k)
+		at, err = w.readClock(s, r, k)
 	}
-	if row.effect == sqlite.OpUpdate && !k.CausalLength.Alive() {
+	if err != nil {
+		return err
+	}
+	if at == nowhere {
+		k.CausalLength, k.Groups = 0, k.Groups[:0]
+	}
+	return b.change(s, r, effect, ch, at)
+}
+
+// change moves b.clock, which was found at a place, by what happened to its row.
+func (b *versionBuilder) change(s *tableStatements, r *rowRef, effect sqlite.Op, ch *changeset.Change, at place) (err error) {
+	w, k := b.writer, &b.clock
+	w.subDelta(s, r, k)
+	b.overwrite(k)
+	if effect == sqlite.OpUpdate && !k.CausalLength.Alive() {
 		// The row came in without us, by an outside writer: it becomes known whole.
-		if ch.Values, err = w.readRow(s, row.key); err != nil {
-			return ch, err
+		if ch.Values, err = w.readRow(s, r); err != nil {
+			return err
 		}
-		row.effect, ch.Columns = sqlite.OpInsert, changeset.FirstColumns(len(ch.Values))
+		effect, ch.Columns = sqlite.OpInsert, changeset.FirstColumns(len(ch.Values))
 	}
-	if b.move(k, row.effect, ch.Columns); k.CausalLength > changeset.MaxCausalLength {
-		return ch, fmt.Errorf("%w: causal length %d is the last", errUnstampable, changeset.MaxCausalLength)
+	if b.move(k, effect, ch.Columns); k.CausalLength > changeset.MaxCausalLength {
+		return fmt.Errorf("%w: causal length %d is the last", errUnstampable, changeset.MaxCausalLength)
 	}
 	ch.CausalLength = k.CausalLength
-	return ch, w.putClock(s, row.key, k)
+	w.addDelta(s, r, k)
+	return w.putClock(s, r, k, at)
 }
 
 // move applies a local effect to a clock. Our stamp is above all that it
@@ -161,9 +261,12 @@ func (b *versionBuilder) afterList() []changeset.ID {
 }
 
 // readRow reads the data columns of a row, none if it is not there.
-func (w *writer) readRow(s *tableStatements, key []sqlite.Value) (values []sqlite.Value, err error) {
-	st, err := w.bound(s.selectRow, key, nil)
+func (w *writer) readRow(s *tableStatements, r *rowRef) (values []sqlite.Value, err error) {
+	st, err := w.use(&s.selectRow)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.bindClock(st, r); err != nil {
 		return nil, err
 	}
 	defer st.Reset()

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// SQLite gives rows of a table without an INTEGER PRIMARY KEY new rowids when it
+// makes the file anew: VACUUM, .dump into a new file, .recover. Each of them moves
+// schema_version or leaves a file that is not the one we closed, so whenever
+// either shows, the clocks that go by rowid are compared with the rows, and given
+// back to them by the hash of the key if they do not fit.
+
+// rekeyAll gives clocks back to rows that were renumbered. It runs in the
+// transaction that looks at a schema which moved without us.
+func (w *writer) rekeyAll(s *schema) error {
+	for _, t := range s.sorted() {
+		if t.layout != layoutRowid {
+			continue
+		}
+		fit, err := w.clocksFit(t)
+		if err == nil && !fit {
+			err = w.rekey(t)
+		}
+		if err != nil {
+			return fmt.Errorf("give clocks of %s back to renumbered rows: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+// clocksFit reports whether every clock stands at the rowid of its row. Rows that
+// came in without us have none.
+func (w *writer) clocksFit(t *table) (bool, error) {
+	const all = "SELECT count(*) FROM "
+	var clocks, matched int64
+	err := w.conn.Each(all+quoteIdent(clockTable(t)), nil, func(st *sqlite.Stmt) error { clocks = st.Integer(0); return nil })
+	if err != nil {
+		return false, err
+	}
+	keys := len(t.key)
+	sql := "SELECT " + strings.Join(keyTerms(t, "t."), ", ") + ", c.m FROM " + quoteIdent(t.name) + " t JOIN " + quoteIdent(clockTable(t)) + " c ON c.rid = t." + t.rowid
+	err = w.conn.Each(sql, nil, func(st *sqlite.Stmt) error {
+		if m := st.View(keys); len(m) >= 8 && binary.BigEndian.Uint64(m) == hashColumns(st, keys).Low {
+			matched++
+		}
+		return nil
+	})
+	return matched == clocks, err
+}
+
+// keyTerms are t's key columns in SQL.
+func keyTerms(t *table, prefix string) (terms []string) {
+	for _, i := range t.key {
+		terms = append(terms, prefix+quoteIdent(t.columns[i].name))
+	}
+	return terms
+}
+
+// hashColumns hashes the key in the first columns of the current row.
+func hashColumns(st *sqlite.Stmt, keys int) changeset.KeyHash {
+	var buf [64]byte
+	encoded := buf[:0]
+	for i := range keys {
+		encoded = changeset.AppendValue(encoded, st.Column(i).Canonical())
+	}
+	return changeset.HashKey(encoded)
+}
+
+// rekey writes the clocks of t anew, each at the rowid that its row has now. It
+// holds all of them in memory meanwhile, about 100 bytes for each. A clock whose
+// row somebody else removed goes.
+func (w *writer) rekey(t *table) error {
+	clock := quoteIdent(clockTable(t))
+	byHash := map[uint64]string{}
+	err := w.conn.Each("SELECT m FROM "+clock, nil, func(st *sqlite.Stmt) error {
+		m := st.View(0)
+		if len(m) < 8 {
+			return fmt.Errorf("row clock x'%x': %w", m, errDamaged)
+		}
+		byHash[binary.BigEndian.Uint64(m)] = string(m)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.conn.Each("DELETE FROM "+clock, nil, nil); err != nil {
+		return err
+	}
+	keys, given := len(t.key), 0
+	sql := "SELECT " + strings.Join(keyTerms(t, ""), ", ") + ", " + t.rowid + " FROM " + quoteIdent(t.name)
+	err = w.conn.Each(sql, nil, func(st *sqlite.Stmt) error {
+		m, ok := byHash[hashColumns(st, keys).Low]
+		if !ok {
+			return nil
+		}
+		given++
+		return w.conn.Each("INSERT INTO "+clock+" VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(st.Integer(keys)), changeset.BlobValue([]byte(m))}, nil)
+	})
+	w.log.Warn("another process renumbered the rows of a table: row clocks moved along", "table", t.name)
+	if lost := len(byHash) - given; lost > 0 {
+		w.log.Error("row clocks belong to no row: another process removed rows", "table", t.name, "versions", lost)
+	}
+	return err
+}
