@@ -78,12 +78,14 @@ func (r *contentReader) read() error {
 // table reads rows and clocks. Columns are printed in order of name, since nodes
 // may have added them in different orders.
 func (r *contentReader) table(name string) error {
-	var data, all []string // data: columns beyond the key, in the table's order
-	err := r.conn.Each("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", []sqlite.Value{changeset.TextValue(name)}, func(s *sqlite.Stmt) error {
+	var data, all, key []string // data: columns beyond the key, in the table's order; key: in the key's
+	err := r.conn.Each("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY pk, cid", []sqlite.Value{changeset.TextValue(name)}, func(s *sqlite.Stmt) error {
 		column := string(s.View(0))
 		all = append(all, quote(column))
 		if s.Integer(1) == 0 {
 			data = append(data, column)
+		} else {
+			key = append(key, "t."+quote(column))
 		}
 		return nil
 	})
@@ -100,7 +102,7 @@ func (r *contentReader) table(name string) error {
 		return err
 	}
 	var clocks []string
-	err = r.conn.Each("SELECT * FROM "+quote("__patina_clk_"+name), nil, func(s *sqlite.Stmt) error {
+	err = r.conn.Each(r.clockQuery(name, key), nil, func(s *sqlite.Stmt) error {
 		last := s.ColumnCount() - 1
 		clock, err := r.clock(s.View(last), data)
 		clocks = append(clocks, joinValues(s, last)+" "+clock)
@@ -110,6 +112,17 @@ func (r *contentReader) table(name string) error {
 	slices.Sort(clocks)
 	r.Rows[name], r.Clocks[name] = rows, clocks
 	return err
+}
+
+// clockQuery yields key and clock of every row of a table. Where dead rows have a
+// table of their own, the clocks of the living go by rowid behind 8 bytes that
+// guard them; here they must all find their row.
+func (r *contentReader) clockQuery(name string, key []string) string {
+	clock, tomb := quote("__patina_clk_"+name), quote("__patina_tomb_"+name)
+	if r.conn.Each("SELECT 1 FROM "+tomb, nil, nil) != nil {
+		return "SELECT * FROM " + clock
+	}
+	return "SELECT " + strings.Join(key, ", ") + ", substr(c.m, 9) FROM " + clock + " c LEFT JOIN " + quote(name) + " t ON t.rowid = c.rid UNION ALL SELECT * FROM " + tomb
 }
 
 // clock prints a stored clock: a uvarint causal length, then groups of a column
