@@ -52,11 +52,11 @@ func TestDiffFindsWhatDiffers(t *testing.T) {
 			t.Fatalf("equal contents differ: %s", d)
 		}
 		for sql, says := range map[string]string{
-			"UPDATE flag SET value = CAST(value AS BLOB)":                                     "row of flag: 'f'|x'78'",
-			"DELETE FROM item":                                                                "only the first has row of item",
-			"UPDATE __patina_clk_flag SET m = substr(m, 1, 8) || x'03' || substr(m, 10)":      "clock of flag: 'f' length 3",
-			"UPDATE __patina_clk_item SET m = substr(m, 1, 1) || x'0302' || substr(m, 3)":     "[b]",
-			"CREATE TABLE other(id INTEGER PRIMARY KEY); CREATE TABLE __patina_clk_other(id)": "row of other",
+			"UPDATE flag SET value = CAST(value AS BLOB)": "row of flag: 'f'|x'78'",
+			"DELETE FROM item":                            "only the first has row of item",
+			"UPDATE __patina_clk_flag SET m = CAST(substr(m, 1, 8) || x'03' || substr(m, 10) AS BLOB)": "clock of flag: 'f' length 3",
+			"UPDATE __patina_clk_item SET m = substr(m, 1, 1) || x'0302' || substr(m, 3)":              "[b]",
+			"CREATE TABLE other(id INTEGER PRIMARY KEY); CREATE TABLE __patina_clk_other(id)":          "row of other",
 		} {
 			broken := c.Copy(b)
 			damage(t, broken, sql)
