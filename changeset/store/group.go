@@ -237,6 +237,7 @@ type group struct {
 	floor   hlc.Timestamp // the version must be stamped above it
 	ran     []*request
 	culprit *request // whose statement took the whole transaction down
+	moved   bool     // the schema moved in this transaction, which must not be undone
 	id      changeset.ID
 	sealed  changeset.Sealed
 }
@@ -244,9 +245,11 @@ type group struct {
 func (g *group) attempt(rs []*request, more func() *request) error {
 	w := g.writer
 	err := w.transaction(func() error {
+		before := w.schemaVersion
 		if err := w.refreshSchema(); err != nil {
 			return err
 		}
+		g.moved = w.schemaVersion != before
 		w.capture.reset()
 		w.returned = returnedBytes{}
 		for len(rs) > 0 {
@@ -270,12 +273,16 @@ func (g *group) attempt(rs []*request, more func() *request) error {
 	return err
 }
 
-// run executes one request in its savepoint.
+// run executes one request in its savepoint. The first of a group needs none: if
+// it fails, there is nothing else in the transaction to keep.
 func (g *group) run(r *request) error {
 	w := g.writer
 	r.results, r.final, r.err = make([]sqlite.Result, 0, len(r.statements)), false, nil
-	if err := w.step("SAVEPOINT request"); err != nil {
-		return err
+	guarded := len(g.ran) > 1 || g.moved
+	if guarded {
+		if err := w.step("SAVEPOINT request"); err != nil {
+			return err
+		}
 	}
 	w.capture.start()
 	w.returned.request = 0
@@ -307,11 +314,29 @@ func (g *group) run(r *request) error {
 	}
 	if r.failed() {
 		w.capture.undo()
+		if !guarded {
+			return w.beginAgain()
+		}
 		if err := w.step("ROLLBACK TO request"); err != nil {
 			return err
 		}
 	}
+	if !guarded {
+		return nil
+	}
 	return w.step("RELEASE request")
+}
+
+// beginAgain undoes all that the open transaction did and opens another. Nothing
+// in it may have changed the writer's memory.
+func (w *writer) beginAgain() error {
+	if err := w.step("ROLLBACK"); err != nil {
+		return err
+	}
+	if err := w.step("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	return w.refreshSchema()
 }
 
 // answer hands the results to the clients, after the commit.

@@ -27,15 +27,26 @@ func (s *Store) ending() bool {
 // limit bounds the statements that follow until lift is called: by d, by
 // EndStatements, by ctx, and by what the capture buffer takes.
 func (w *writer) limit(ctx context.Context, d time.Duration) (lift func()) {
-	end := time.Now().Add(d)
-	w.conn.SetDeadline(end, func() time.Time {
-		if w.store.ending() || ctx.Err() != nil || errors.Is(w.capture.err, errTooManyChanges) {
-			return end // no earlier time is past it
-		}
-		return time.Now()
-	})
-	return func() { w.conn.SetDeadline(time.Time{}, nil) }
+	w.limitStatement(ctx, time.Now().Add(d))
+	return w.lift
 }
+
+// limitStatement is limit until a time, and allocates nothing: many statements
+// are shorter than a look at the heap.
+func (w *writer) limitStatement(ctx context.Context, end time.Time) {
+	if w.limitNow == nil {
+		w.limitNow = func() time.Time {
+			if w.store.ending() || w.limitCtx.Err() != nil || w.capture.err == errTooManyChanges {
+				return w.limitEnd // no earlier time is past it
+			}
+			return time.Now()
+		}
+	}
+	w.limitCtx, w.limitEnd = ctx, end
+	w.conn.SetDeadline(end, w.limitNow)
+}
+
+func (w *writer) lift() { w.conn.SetDeadline(time.Time{}, nil) }
 
 // ended returns ErrStopped in the place of an interrupt that EndStatements or the
 // end of ctx made.

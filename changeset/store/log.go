@@ -150,9 +150,6 @@ func (w *writer) markApplied(s changeset.Sealed) {
 // memory of it.
 func (w *writer) transaction(f func() error) error {
 	w.conn.SetMode(sqlite.ModeInternal)
-	if err := w.checkFiles(); err != nil {
-		return err
-	}
 	if len(w.tables) > keptTables {
 		w.dropStatements()
 	}

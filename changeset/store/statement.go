@@ -18,9 +18,9 @@ func (w *writer) runStatement(st sqlite.Statement) (res sqlite.Result) {
 	start := time.Now()
 	w.conn.SetMode(sqlite.ModeWrite)
 	w.conn.MutePreupdate(false)
-	lift := w.limit(context.Background(), w.store.cfg.StatementTimeout)
+	w.limitStatement(context.Background(), start.Add(w.store.cfg.StatementTimeout))
 	res, err := w.execute(st)
-	lift()
+	w.lift()
 	w.conn.MutePreupdate(true)
 	if w.capture.err != nil {
 		err = w.capture.err // also where it ended the statement: see limit

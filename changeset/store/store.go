@@ -303,8 +303,13 @@ type writer struct {
 
 	capture   captureBuffer
 	groupTime time.Duration // the constant, but in tests
-	returned  returnedBytes
-	scratch   []byte
+
+	// What ends the statement that runs; see limit.
+	limitCtx context.Context
+	limitEnd time.Time
+	limitNow func() time.Time
+	returned returnedBytes
+	scratch  []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64
 	noted         map[string]bool             // what the schema files leave alone and was logged
