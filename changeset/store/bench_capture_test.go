@@ -72,7 +72,7 @@ func spent(b *testing.B, f func()) time.Duration {
 type plainDB struct{ *sqlite.Conn }
 
 func openPlain(b *testing.B, schema string) plainDB {
-	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(b.TempDir(), "plain.db"), Create: true})
+	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(b.TempDir(), "plain.db"), Create: true, CacheBytes: writerCache})
 	if err != nil {
 		b.Fatal(err)
 	}
