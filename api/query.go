@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/patinadb/patina/api/internal/wire"
@@ -98,6 +100,18 @@ type rowWriter struct {
 	broken bool // the client does not take any more
 	row    uint64
 	sent   time.Time // zero before the first row, which is always due
+
+	mu      sync.Mutex // guards aborted, and the deadline until it is set
+	aborted bool
+}
+
+// Abort ends the wait for a client to take rows, and all later ones but that of
+// finish. It is the store's to call, when the read must end now.
+func (s *rowWriter) Abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.aborted = true
+	s.control.SetWriteDeadline(time.Now())
 }
 
 // Columns makes the first line, which goes out with the first row.
@@ -127,12 +141,30 @@ func (s *rowWriter) finish(line []byte) {
 		_ = s.Columns(nil)
 	}
 	s.buffer = append(s.buffer, line...)
+	s.mu.Lock()
+	s.aborted = false
+	s.mu.Unlock()
 	_ = s.flush()
+}
+
+var errAborted = errors.New("the read has ended")
+
+// extend gives the client time to take what is flushed now.
+func (s *rowWriter) extend() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.aborted {
+		return errAborted // nothing was sent, so that the reason can be
+	}
+	s.control.SetWriteDeadline(s.sent.Add(s.stall))
+	return nil
 }
 
 func (s *rowWriter) flush() error {
 	s.sent = time.Now()
-	s.control.SetWriteDeadline(s.sent.Add(s.stall))
+	if err := s.extend(); err != nil {
+		return err
+	}
 	if !s.begun {
 		s.begun = true
 		s.w.Header().Set("Content-Type", typeNDJSON)

@@ -441,3 +441,41 @@ func TestRunReportsAListenerThatFails(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// TestAbortedStreamEndsAtOnce although its client takes nothing and may take its
+// time; one whose client does take the rows gets the reason.
+func TestAbortedStreamEndsAtOnce(t *testing.T) {
+	errTooOld := errors.New("the read is too old")
+	row := []sqlite.Value{changeset.TextBytes(bytes.Repeat([]byte("x"), 1<<16))}
+	stuck := make(chan struct{}, 1)
+	db := fakeDB{query: func(_ context.Context, st sqlite.Statement, rows sqlite.RowSink) error {
+		rows.Columns([]string{"b"})
+		if st.SQL == "taken" {
+			rows.Row(row)
+			rows.(*rowWriter).Abort()
+			if err := rows.Row(row); err == nil {
+				t.Error("a row after Abort was sent")
+			}
+			return errTooOld
+		}
+		timer := time.AfterFunc(200*time.Millisecond, rows.(*rowWriter).Abort)
+		defer timer.Stop()
+		var err error
+		for err == nil {
+			err = rows.Row(row)
+		}
+		stuck <- struct{}{}
+		return err
+	}}
+	addr, _ := start(t, Config{Database: db, StallTimeout: time.Hour}, 0)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST /v1/queries HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n\"x\"")
+	<-stuck
+	if _, body := post(t, addr, "/v1/queries", `"taken"`); !strings.HasSuffix(body, "\n"+`{"error":"the read is too old"}`+"\n") {
+		t.Errorf("ends with %q", body[max(0, len(body)-100):])
+	}
+}

@@ -45,6 +45,7 @@ type Status struct {
 	Members      []Member `json:"members"` // the node itself included
 	Queues       []Queue  `json:"queues"`
 	Parked       []Parked `json:"parked"`
+	WAL          WAL      `json:"wal"`
 	// Counters holds what should stay 0 or rare, since the start: links refused or
 	// ended, by reason, and what the store found wrong. Those at 0 are left out.
 	Counters map[string]uint64 `json:"counters,omitempty"`
@@ -74,6 +75,16 @@ type Parked struct {
 	Actor   changeset.ActorID `json:"actor"`
 	Version changeset.Version `json:"version"`
 	Reason  string            `json:"reason"`
+}
+
+// WAL is the state of SQLite's write-ahead log.
+type WAL struct {
+	Bytes int64 `json:"bytes"` // since it was last reset
+	// OutsideRead is for how many seconds at least another process has been
+	// reading what keeps the log from being reset.
+	OutsideRead float64 `json:"outside_read_s,omitempty"`
+	Refused     string  `json:"writes_refused,omitempty"` // why
+	Failure     string  `json:"failure,omitempty"`        // of the last attempt to move it into the file
 }
 
 func (a *api) status(w http.ResponseWriter, r *http.Request) error {

@@ -44,6 +44,7 @@ type DBConfig struct {
 	MaxClockDrift    time.Duration // how far a remote clock may pull ours ahead
 	StatementTimeout time.Duration // longest run of one client request on the writer
 	QueryMaxAge      time.Duration // longest life of one read, which pins the WAL
+	MaxWALBytes      int64         // of SQLite's write-ahead log, when readers keep it from being reset
 	Log              DBLogConfig
 }
 
@@ -123,6 +124,7 @@ func DefaultConfig() Config {
 			MaxClockDrift:    500 * time.Millisecond,
 			StatementTimeout: 30 * time.Second,
 			QueryMaxAge:      time.Minute,
+			MaxWALBytes:      256 << 20,
 			Log:              DBLogConfig{MaxBytes: 256 << 20, MaxAge: 72 * time.Hour},
 		},
 		API: APIConfig{

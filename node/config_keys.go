@@ -29,6 +29,8 @@ var configKeys = []configKey{
 		func(c *Config) any { return &c.DB.StatementTimeout }},
 	{"db.query_max_age", false, durationKind{100 * time.Millisecond, 24 * time.Hour},
 		func(c *Config) any { return &c.DB.QueryMaxAge }},
+	{"db.max_wal_bytes", false, numberKind{16 << 20, 1 << 40},
+		func(c *Config) any { return &c.DB.MaxWALBytes }},
 	{"db.log.max_bytes", false, numberKind{1 << 20, 1 << 50},
 		func(c *Config) any { return &c.DB.Log.MaxBytes }},
 	{"db.log.max_age", false, durationKind{time.Minute, 10 * 365 * 24 * time.Hour},

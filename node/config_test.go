@@ -46,14 +46,14 @@ func TestConfigWithoutFileIsTheDefaults(t *testing.T) {
 // The example of the contract, which is not the defaults.
 func TestConfigReadsEveryKey(t *testing.T) {
 	got := mustParse(t, `
-db:     {path: ./p.db, schema_paths: [./a, ./b.sql], max_clock_drift: 250ms, statement_timeout: 5s, query_max_age: 2m, log: {max_bytes: 268435457, max_age: 1h30m}}
+db:     {path: ./p.db, schema_paths: [./a, ./b.sql], max_clock_drift: 250ms, statement_timeout: 5s, query_max_age: 2m, max_wal_bytes: 16777217, log: {max_bytes: 268435457, max_age: 1h30m}}
 api:    {addr: "0.0.0.0:80", advertise: "db.example:80", insecure: true, max_statements: 10, max_body_bytes: 4096}
 gossip: {addr: "[::]:8787", advertise: "10.0.0.1:8787", bootstrap: ["127.0.0.1:8788", "seed.internal:8787"], cluster: prod-1, secret: `+secret+`}
 log:    {level: debug, format: json}
 `)
 	want := Config{
 		DB: DBConfig{Path: "./p.db", SchemaPaths: []string{"./a", "./b.sql"}, MaxClockDrift: 250 * time.Millisecond,
-			StatementTimeout: 5 * time.Second, QueryMaxAge: 2 * time.Minute,
+			StatementTimeout: 5 * time.Second, QueryMaxAge: 2 * time.Minute, MaxWALBytes: 16<<20 + 1,
 			Log: DBLogConfig{MaxBytes: 268435457, MaxAge: 90 * time.Minute}},
 		API: APIConfig{Addr: "0.0.0.0:80", Advertise: "db.example:80", Insecure: true, MaxStatements: 10, MaxBodyBytes: 4096},
 		Gossip: GossipConfig{Addr: "[::]:8787", Advertise: "10.0.0.1:8787",

@@ -62,6 +62,7 @@ func checkFileOpeners(t *policyTree) (found []policyFinding) {
 var goroutineOwners = map[string]string{
 	"api.Server.Run":                     "Run waits for Serve to return",
 	"changeset/sqlite.Conn.InterruptOn":  "stop waits for the interrupt that began",
+	"changeset/store.Store.Query":        "Query itself, before it returns: it ends its sink's waits",
 	"changeset/store.Store.Run":          "Run waits for the WAL's keeper",
 	"cmd/patina.devnode.start":           "runDevcluster waits for the process to end",
 	"cmd/patina.runAgent":                "runAgent waits for the node; the reader of standard input ends with the process",

@@ -5,6 +5,7 @@ import (
 
 	"github.com/patinadb/patina/api"
 	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/store"
 )
 
 // Status returns the node's state as the API shows it; the handler adds its own
@@ -30,8 +31,23 @@ func (n *Node) Status() api.Status {
 	for _, p := range n.store.Parked() {
 		s.Parked = append(s.Parked, api.Parked{Actor: p.Actor, Version: p.Version, Reason: p.Reason})
 	}
+	s.WAL = walStatus(n.store.WAL())
 	s.Queues = n.queues(m)
 	s.Counters = n.counters(m)
+	return s
+}
+
+func walStatus(w store.WAL) api.WAL {
+	s := api.WAL{Bytes: w.Bytes}
+	if !w.OutsideSince.IsZero() {
+		s.OutsideRead = time.Since(w.OutsideSince).Seconds()
+	}
+	if w.Refused != nil {
+		s.Refused = w.Refused.Error()
+	}
+	if w.Failure != nil {
+		s.Failure = w.Failure.Error()
+	}
 	return s
 }
 
@@ -46,6 +62,7 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 		"store.time_beyond_drift": n.store.Drifted(),
 		"store.index_dropped":     n.store.IndexesDropped(),
 		"store.rerun":             n.store.Reruns(),
+		"store.read_ended":        n.store.ReadsEnded(),
 	} {
 		if count > 0 {
 			out[name] = count

@@ -81,10 +81,17 @@ func (c *Conn) SetBusyTimeout(d time.Duration) {
 	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(max(0, d.Milliseconds())))
 }
 
+// PageSize returns the bytes of a page of the file.
+func (c *Conn) PageSize() (int, error) {
+	n, err := c.internalInteger("PRAGMA page_size")
+	return int(n), err
+}
+
 // Checkpoint moves the WAL into the database file: as much as is possible
 // without waiting (PASSIVE), or all of it, after which the -wal file is empty
 // (TRUNCATE; waits up to the busy timeout and fails with ErrBusy). It returns
-// the frames in the WAL and how many of them are in the database file.
+// the frames in the WAL and how many of them are in the database file, with
+// ErrBusy too, unless another checkpoint runs: then both are -1.
 func (c *Conn) Checkpoint(truncate bool) (walFrames, moved int, err error) {
 	mode := int32(lib.SQLITE_CHECKPOINT_PASSIVE)
 	if truncate {
@@ -92,9 +99,10 @@ func (c *Conn) Checkpoint(truncate bool) (walFrames, moved int, err error) {
 	}
 	out := c.scratch + 32
 	c.denial = ""
-	if rc := lib.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, 0, mode, out, out+4); rc != lib.SQLITE_OK {
-		return 0, 0, c.fail(rc)
-	}
+	rc := lib.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, 0, mode, out, out+4)
 	n := (*[2]int32)(pointer(out))
-	return int(n[0]), int(n[1]), nil
+	if rc != lib.SQLITE_OK {
+		err = c.fail(rc)
+	}
+	return int(n[0]), int(n[1]), err
 }

@@ -67,8 +67,9 @@ func TestCheckpoint(t *testing.T) {
 	}
 	r := openWith(t, Config{Path: path, ReadOnly: true}, "BEGIN; SELECT count(*) FROM t")
 	mustExec(t, c, "INSERT INTO t VALUES(1)")
-	if _, _, err := c.Checkpoint(true); !errors.Is(err, ErrBusy) {
-		t.Error("a reader pins the WAL:", err)
+	mustExec(t, c, "INSERT INTO t VALUES(2)")
+	if frames, moved, err := c.Checkpoint(true); !errors.Is(err, ErrBusy) || frames != 2 || moved != 0 {
+		t.Error("a reader pins the WAL:", frames, moved, err)
 	}
 	mustExec(t, r, "COMMIT")
 	if _, _, err := c.Checkpoint(true); err != nil || wal() != 0 {

@@ -53,7 +53,7 @@ func (w *writer) applyAll(items []incoming) error {
 		half := len(items) / 2
 		return errors.Join(w.applyAll(items[:half]), w.applyAll(items[half:]))
 	case !isMisfit(err) && !errors.Is(err, errDamaged):
-		w.log.Error("apply failed", "err", err)
+		w.logFailure("apply failed", err)
 		return err
 	}
 	return w.settleAlone(items[0], err)

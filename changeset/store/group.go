@@ -225,7 +225,7 @@ func (w *writer) commitAbove(r *request, floor changeset.Stamp) {
 }
 
 func (w *writer) failGroup(g *group, err error) {
-	w.log.Error("write failed", "err", err)
+	w.logFailure("write failed", err)
 	for _, r := range g.ran {
 		r.fail(err)
 	}

@@ -149,6 +149,9 @@ func (w *writer) markApplied(s changeset.Sealed) {
 // everything is undone: the database, and with it what the writer holds in
 // memory of it.
 func (w *writer) transaction(f func() error) error {
+	if w.refused != nil {
+		return w.refused
+	}
 	w.conn.SetMode(sqlite.ModeInternal)
 	if len(w.tables) > keptTables {
 		w.dropStatements()

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"time"
 )
@@ -63,12 +62,11 @@ func (w *writer) run(ctx context.Context) error {
 			if now := w.store.cfg.Now(); w.retries.isDue(now) {
 				w.turn(applyTurn, func() { w.retryParked(now) })
 			}
+			w.store.wal.tick(w)
 		case <-ctx.Done():
 			return nil
 		}
-		if err := w.store.wal.afterCommit(w); errors.Is(err, ErrReplaced) {
-			return err
-		}
+		w.store.wal.afterCommit(w)
 	}
 }
 

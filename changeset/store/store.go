@@ -56,7 +56,8 @@ type Config struct {
 	MaxClockDrift    time.Duration // default 500 ms; see hlc.Clock.Observe
 	Readers          int           // read connections, default 4
 	StatementTimeout time.Duration // of one client statement on the writer, default 30 s
-	QueryMaxAge      time.Duration // of one client read, default 60 s: a read pins the WAL
+	QueryMaxAge      time.Duration // of one read, default 60 s: a read pins the WAL
+	MaxWALBytes      int64         // bound of the WAL, default 256 MiB: see walbound.go
 	Now              func() time.Time
 	Log              *slog.Logger
 	// Committed is called on the writer's goroutine after the fsync of every
@@ -115,6 +116,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.QueryMaxAge == 0 {
 		c.QueryMaxAge = time.Minute
+	}
+	if c.MaxWALBytes == 0 {
+		c.MaxWALBytes = 256 << 20
 	}
 	if c.stat == nil {
 		c.stat = inodeOf
@@ -309,6 +313,7 @@ type writer struct {
 	limitEnd time.Time
 	limitNow func() time.Time
 	returned returnedBytes
+	refused  error // why no transaction may begin: the WAL is at its bound
 	scratch  []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64

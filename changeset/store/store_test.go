@@ -22,6 +22,13 @@ func TestMain(m *testing.M) {
 		fmt.Println("failed", crashWriter(path)) // it ends by a kill alone
 		os.Exit(1)
 	}
+	if path := os.Getenv(outsideReaderEnv); path != "" {
+		if err := outsideReader(path); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

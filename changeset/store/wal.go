@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -15,15 +16,16 @@ import (
 // commits, after which its next commit restarts the log. That fails while a
 // reader is at work that began before; so above walForce the writer waits for
 // such readers, for walPatience at first, and twice as long for each walStep
-// that it grew without success.
+// that it grew without success. For a reader that is older than walLimit nobody
+// waits: walbound.go deals with it.
 const (
-	walReset     = 8 << 20
-	walForce     = 10 << 20
-	walStep      = 4 << 20
-	walPatience  = 100 * time.Millisecond
-	walLimit     = 2 * time.Second // of patience
-	walBackfill  = 100 * time.Millisecond
-	walFrameSize = 4096 + 24 // a page and its frame header
+	walReset    = 8 << 20
+	walForce    = 10 << 20
+	walStep     = 4 << 20
+	walPatience = 100 * time.Millisecond
+	walLimit    = 2 * time.Second // of patience
+	walBackfill = 100 * time.Millisecond
+	walHeader   = 24 // bytes before each page
 )
 
 // walKeeper owns a connection of its own, which anchors the database for the
@@ -31,15 +33,23 @@ const (
 // the WAL into the file in the background while it is small. Only one side can
 // be at it at a time, so above walReset the keeper leaves it to the writer.
 type walKeeper struct {
-	conn  *sqlite.Conn
-	dirty atomic.Bool // something was committed since the last backfill
-	large atomic.Bool // the WAL is above walReset
+	conn    *sqlite.Conn
+	log     *slog.Logger
+	dirty   atomic.Bool           // something was committed since the last backfill
+	large   atomic.Bool           // the WAL is above walReset
+	state   atomic.Pointer[WAL]   // without Failure
+	failure atomic.Pointer[error] // of the last checkpoint, whoever made it
+	ended   atomic.Uint64         // reads, by the bound
 
-	// The writer's: the frames in the WAL when it looked last, the size in bytes
-	// at which it waits for readers, and how long.
-	frames   int
-	force    int64
-	patience time.Duration
+	// The rest is the writer's. Sizes are in bytes.
+	frameSize    int64
+	reset, limit int64
+	frames       int   // in the WAL, when the writer looked last
+	force        int64 // the size at which it waits for readers, and how long
+	patience     time.Duration
+	marks        walMarks
+	pin          walPin
+	alarmed      bool // a read of another process was logged
 }
 
 func newWALKeeper(cfg Config) (*walKeeper, error) {
@@ -47,8 +57,17 @@ func newWALKeeper(cfg Config) (*walKeeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &walKeeper{conn: c, force: walForce, patience: walPatience}, nil
+	page, err := c.PageSize()
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	k := &walKeeper{conn: c, log: cfg.Log.With("component", "store"), frameSize: int64(page + walHeader), limit: cfg.MaxWALBytes, patience: walPatience}
+	k.reset, k.force = min(walReset, k.limit/4), k.forceAtFirst()
+	k.state.Store(&WAL{})
+	return k, nil
 }
+
+func (k *walKeeper) forceAtFirst() int64 { return min(walForce, k.limit/2) }
 
 // run backfills until ctx ends.
 func (k *walKeeper) run(ctx context.Context) {
@@ -58,7 +77,9 @@ func (k *walKeeper) run(ctx context.Context) {
 		select {
 		case <-ticks.C:
 			if !k.large.Load() && k.dirty.Swap(false) {
-				k.conn.Checkpoint(false) // what fails here is the writer's to find out
+				if _, _, err := k.conn.Checkpoint(false); k.failed(err) {
+					k.dirty.Store(true) // so the next tick tries again
+				}
 			}
 		case <-ctx.Done():
 			return
@@ -66,48 +87,99 @@ func (k *walKeeper) run(ctx context.Context) {
 	}
 }
 
+// failed notes how a checkpoint ended and logs when that changes. One that fails
+// loses nothing: what was acknowledged is in the WAL, synced, and SQLite counts
+// frames as moved after the file's sync alone, so that the next checkpoint writes
+// them again. So writes go on, up to the bound of the WAL.
+func (k *walKeeper) failed(err error) bool {
+	if err == nil {
+		if k.failure.Swap(nil) != nil {
+			k.log.Info("checkpoints work again")
+		}
+		return false
+	}
+	if errors.Is(err, sqlite.ErrBusy) {
+		return false // somebody else is at it, or reads
+	}
+	if k.failure.Swap(&err) == nil {
+		k.log.Error("checkpoint failed: writes go on until the write-ahead log is at its bound", "err", err)
+	}
+	return true
+}
+
 // afterCommit runs on the writer's goroutine between two transactions.
-func (k *walKeeper) afterCommit(w *writer) error {
+func (k *walKeeper) afterCommit(w *writer) {
 	frames := w.conn.WALFrames()
 	if frames == k.frames {
-		return nil // nothing was committed
+		return // nothing was committed
+	}
+	if frames < k.frames {
+		k.startedOver(w)
 	}
 	k.frames = frames
+	k.marks.add(frames, time.Now())
 	k.dirty.Store(true)
-	size := int64(frames) * walFrameSize
-	k.large.Store(size >= walReset)
-	if size < walReset {
-		return nil
+	size := int64(frames) * k.frameSize
+	k.large.Store(size >= k.reset)
+	k.describe(w, size)
+	if size < k.reset {
+		return
 	}
 	w.conn.SetMode(sqlite.ModeInternal)
-	_, _, err := w.conn.Checkpoint(false)
-	if errors.Is(err, sqlite.ErrBusy) {
-		err = nil // the keeper is at it
+	_, moved, err := w.conn.Checkpoint(false)
+	if err == nil && moved >= frames {
+		k.marks.clear() // who pins the log from now on needs a later frame, or one of the next log
 	}
-	if err == nil && size >= k.force {
-		err = k.waitForReaders(w, size)
+	switch failed := k.failed(err); {
+	case size >= k.limit:
+		k.enforce(w)
+	case size >= k.force && !failed:
+		k.waitForReaders(w, size, moved)
 	}
-	if err != nil {
-		w.log.Warn("checkpoint failed", "err", err)
-	}
-	return err
 }
 
 // waitForReaders lets the readers that pin the WAL finish, while new ones read
-// from the file alone, and starts the WAL over.
-func (k *walKeeper) waitForReaders(w *writer, size int64) error {
-	w.conn.SetBusyTimeout(k.patience)
-	_, _, err := w.conn.Checkpoint(true)
+// from the file alone, and starts the WAL over. moved is what a checkpoint that
+// did not wait could move of it.
+func (k *walKeeper) waitForReaders(w *writer, size int64, moved int) {
+	patience := k.patience
+	if began := k.marks.firstAbove(moved); !began.IsZero() && time.Since(began) > walLimit {
+		patience = 0
+	}
+	if k.startOver(w, patience); k.pin.holds {
+		k.force = size + walStep
+		if patience > 0 {
+			k.patience = min(2*k.patience, walLimit)
+		}
+	}
+}
+
+// startOver empties the WAL if its readers end within the given time. If they do
+// not, pin tells of them.
+func (k *walKeeper) startOver(w *writer, patience time.Duration) {
+	began := time.Now()
+	w.conn.SetMode(sqlite.ModeInternal)
+	w.conn.SetBusyTimeout(patience)
+	_, moved, err := w.conn.Checkpoint(true)
 	w.conn.SetBusyTimeout(busyTimeout)
 	switch {
-	case err == nil:
-		k.force, k.patience = walForce, walPatience
-	case errors.Is(err, sqlite.ErrBusy):
-		k.force, k.patience = size+walStep, min(2*k.patience, walLimit)
-		w.log.Warn("a reader pins the WAL", "bytes", size)
-		err = nil
+	case k.failed(err):
+	case err != nil:
+		if moved >= 0 {
+			k.failed(nil) // it moved what it could
+		}
+		k.pinned(w, moved, began)
+	default:
+		k.startedOver(w)
+		k.large.Store(false)
 	}
-	return err
+}
+
+// startedOver forgets what was known of the log that has ended.
+func (k *walKeeper) startedOver(w *writer) {
+	k.force, k.patience = k.forceAtFirst(), walPatience
+	k.marks.clear()
+	k.unpinned(w)
 }
 
 func (k *walKeeper) close() error { return k.conn.Close() }

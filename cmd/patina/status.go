@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -79,7 +80,24 @@ func printStatus(c *cli.Context, s *client.Status) error {
 			return err
 		}
 	}
-	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny())
+	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), printWAL(c, s))
+}
+
+// printWAL tells of a write-ahead log that cannot be reset or moved.
+func printWAL(c *cli.Context, s *client.Status) error {
+	w, text := s.WAL, ""
+	if w.OutsideRead > 0 {
+		text += fmt.Sprintf("\nanother process has been reading for %v or more and keeps the write-ahead log, %d bytes, from being reset\n",
+			time.Duration(w.OutsideRead*float64(time.Second)).Round(time.Second), w.Bytes)
+	}
+	if w.Failure != "" {
+		text += "\nthe write-ahead log cannot be moved into the database file: " + printable(w.Failure) + "\n"
+	}
+	if w.Refused != "" {
+		text += "\n" + printable(w.Refused) + "\n"
+	}
+	_, err := io.WriteString(c.App.Writer, text)
+	return err
 }
 
 func printJSON(c *cli.Context, v any) error {

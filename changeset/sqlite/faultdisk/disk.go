@@ -27,9 +27,10 @@ func (o Op) String() string {
 // Fault makes a call fail.
 type Fault struct {
 	Op      Op
-	Nth     int  // the first to fail, 1 is the next call of the kind
-	Full    bool // with SQLITE_FULL where that makes sense, else an I/O error
-	Lasting bool // all calls of the kind from then on, until Clear
+	Name    string // of the file; "" is any
+	Nth     int    // the first to fail, 1 is the next call of the kind
+	Full    bool   // with SQLITE_FULL where that makes sense, else an I/O error
+	Lasting bool   // all calls of the kind from then on, until Clear
 }
 
 // event is a change of the disk, in the order of the calls.
@@ -121,10 +122,10 @@ func (d *Disk) Clear() int {
 
 // fails counts a call and reports whether it fails, and with a full disk. d.mu is
 // held.
-func (d *Disk) fails(o Op) (failed, full bool) {
+func (d *Disk) fails(o Op, name string) (failed, full bool) {
 	d.counts[o]++
 	f := d.fault
-	if f == nil || f.Op != o {
+	if f == nil || f.Op != o || f.Name != "" && f.Name != name {
 		return false, false
 	}
 	d.seen++

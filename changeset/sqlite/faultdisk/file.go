@@ -37,7 +37,7 @@ func readC(_ *libc.TLS, p, buffer uintptr, n int32, offset int64) int32 {
 	f := fileOf(p)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	if failed, _ := f.disk.fails(Read); failed {
+	if failed, _ := f.disk.fails(Read, f.name); failed {
 		return lib.SQLITE_IOERR_READ
 	}
 	b := bytesAt(buffer, n)
@@ -57,7 +57,7 @@ func writeC(_ *libc.TLS, p, buffer uintptr, n int32, offset int64) int32 {
 	f := fileOf(p)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	failed, full := f.disk.fails(Write)
+	failed, full := f.disk.fails(Write, f.name)
 	if !failed {
 		f.disk.write(f.node, bytesAt(buffer, n), offset)
 		return lib.SQLITE_OK
@@ -73,7 +73,7 @@ func truncateC(_ *libc.TLS, p uintptr, size int64) int32 {
 	f := fileOf(p)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	if failed, _ := f.disk.fails(Truncate); failed {
+	if failed, _ := f.disk.fails(Truncate, f.name); failed {
 		return lib.SQLITE_IOERR_TRUNCATE
 	}
 	f.disk.truncate(f.node, size)
@@ -84,7 +84,7 @@ func syncC(_ *libc.TLS, p uintptr, _ int32) int32 {
 	f := fileOf(p)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	if failed, full := f.disk.fails(Sync); failed {
+	if failed, full := f.disk.fails(Sync, f.name); failed {
 		f.disk.record(event{kind: syncFailed, inode: f.node.number})
 		if full {
 			return lib.SQLITE_FULL

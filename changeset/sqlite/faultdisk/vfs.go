@@ -137,7 +137,7 @@ func openC(_ *libc.TLS, vfs, name, out uintptr, flags int32, outFlags uintptr) i
 	d := diskOf(vfs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if failed, full := d.fails(Open); failed {
+	if failed, full := d.fails(Open, libc.GoString(name)); failed {
 		if full {
 			return lib.SQLITE_FULL
 		}
@@ -163,7 +163,7 @@ func removeC(_ *libc.TLS, vfs, name uintptr, durably int32) int32 {
 	d := diskOf(vfs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if failed, _ := d.fails(Delete); failed {
+	if failed, _ := d.fails(Delete, libc.GoString(name)); failed {
 		return lib.SQLITE_IOERR_DELETE
 	}
 	path := libc.GoString(name)
