@@ -19,6 +19,9 @@ const (
 	readBenchRounds  = 30
 )
 
+// walFrameSize is that of SQLite's default page, in bytes.
+const walFrameSize = 4096 + walHeader
+
 // BenchmarkReadWhileWriting: point reads of the pool in a time while the writer
 // is saturated, against reads in the same time alone, turn about: x/alone is the
 // median of the rounds.

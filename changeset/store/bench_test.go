@@ -41,7 +41,7 @@ func BenchmarkOneRowCommit(b *testing.B) {
 			if err := raw.Each(sql, text(sql, next+i, "some text", i).Params, nil); err != nil {
 				b.Fatal(err)
 			}
-			if frames := raw.WALFrames(); frames > walReset/(4096+walHeader) {
+			if frames := raw.WALFrames(); frames > walReset/walFrameSize {
 				if _, _, err := raw.Checkpoint(false); err != nil {
 					b.Fatal(err)
 				}
