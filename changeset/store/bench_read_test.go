@@ -31,9 +31,9 @@ func BenchmarkReadWhileWriting(b *testing.B) {
 	var ratios, alone []float64
 	for b.Loop() {
 		for range readBenchRounds {
-			quiet := readFor(b, s, readBenchRound)
+			quiet := readFor(b, s, s.cfg.Readers, readBenchRound)
 			halt := writeUntil(b, s)
-			busy := readFor(b, s, readBenchRound)
+			busy := readFor(b, s, s.cfg.Readers, readBenchRound)
 			halt()
 			ratios = append(ratios, busy/quiet)
 			alone = append(alone, quiet)
@@ -62,13 +62,13 @@ type discard struct{ rows int }
 func (*discard) Columns([]string) error     { return nil }
 func (d *discard) Row([]sqlite.Value) error { d.rows++; return nil }
 
-// readFor reads rows by key with a client for each connection of the pool, for a
-// time, and returns the reads a second.
-func readFor(b *testing.B, s *Store, d time.Duration) float64 {
+// readFor reads rows by key with some clients, for a time, and returns the reads a
+// second.
+func readFor(b *testing.B, s *Store, clients int, d time.Duration) float64 {
 	var done atomic.Int64
 	var wait sync.WaitGroup
 	begin := time.Now()
-	for range s.cfg.Readers {
+	for range clients {
 		wait.Go(func() {
 			var sink discard
 			for time.Since(begin) < d {

@@ -16,9 +16,10 @@ const (
 	requestCapacity = 1024
 	applyCapacity   = 256
 	controlCapacity = 16
-	// applyBytes bounds what TryApply may leave queued, in bytes of memory. One
-	// changeset may pass it.
-	applyBytes = 64 << 20
+	// applyBytes bounds what TryApply may leave queued, in bytes of memory: a third
+	// of a second of applying, which the collector may let grow to twice as much.
+	// One changeset may pass it.
+	applyBytes = 32 << 20
 )
 
 // queues are the ways to the writer.
