@@ -3,16 +3,19 @@
 //
 // # Who owns what
 //
-// One goroutine, started by Run, owns the writer connection and everything that
-// changes: the capture buffer, the actor ordinals, the vector, the waiting room
-// and the schema. It is the only one that begins a write transaction. Others
-// send it jobs over bounded queues and read atomic snapshots (Vector, Parked,
-// SchemaDigest). Readers have a pool of connections that cannot write, and one
+// Run's loop owns the writer connection and everything that changes: the capture
+// buffer, the actor ordinals, the vector, the waiting room and the schema. Nothing
+// else begins a write transaction, with one exception: while the loop waits, it
+// lays down a baton, and a client that finds it runs its request itself
+// (Store.runAlone), since two changes of goroutine cost as much as the rest of a
+// small write. Whoever has no baton sends jobs over bounded queues and reads atomic
+// snapshots (Vector, Parked, SchemaDigest). Readers have a pool of connections that cannot write, and one
 // more connection moves the WAL into the file.
 //
 // # The life of a local write
 //
-// Transact queues a request. The writer drains the queue into a group
+// Transact queues a request, unless the writer has nothing to do: then it runs at
+// once. The writer drains the queue into a group
 // (group.go): one SQLite transaction, each request in a SAVEPOINT of its own.
 // While a client's statements run, the preupdate hook records what they do to
 // replicated rows (capture.go). At the end of the group the records fold to

@@ -56,6 +56,9 @@ const (
 // to its end, and Transact waits for that.
 func (s *Store) Transact(ctx context.Context, statements []sqlite.Statement) ([]sqlite.Result, changeset.ID, error) {
 	r := &request{ctx: ctx, statements: statements, done: make(chan struct{})}
+	if s.runAlone(r) {
+		return r.results, r.id, r.err
+	}
 	if err := s.queues.enqueue(ctx, s.stopped, r); err != nil {
 		return nil, changeset.ID{}, err
 	}

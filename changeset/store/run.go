@@ -27,7 +27,9 @@ const (
 )
 
 // run is the writer's loop. It owns the writer connection and all state of
-// writer. Of requests and batches that are both ready, turns says which goes first.
+// writer, but while it waits: then a client may take the baton and run its request
+// itself (see runAlone), which spares it two changes of goroutine. Of requests and
+// batches that are both ready, turns says which goes first.
 func (w *writer) run(ctx context.Context) error {
 	q := w.store.queues
 	ticks := time.NewTicker(fileCheckInterval)
@@ -35,20 +37,26 @@ func (w *writer) run(ctx context.Context) error {
 	defer w.refuseQueued()
 	for {
 		requests, applies, rest := w.ready()
+		w.store.baton <- struct{}{}
 		select {
 		case r := <-requests:
+			<-w.store.baton
 			if r.take() {
 				w.turn(requestTurn, func() { w.runGroup(r) })
 				runtime.Gosched() // those who were answered ask again before the next turn is given
 			}
 		case job := <-applies:
+			<-w.store.baton
 			w.turn(applyTurn, func() { w.runBatch(job) })
 		case <-rest:
+			<-w.store.baton
 			w.turn(applyTurn, func() { w.runBatch(nil) })
 		case c := <-q.controls:
+			<-w.store.baton
 			c.run()
 			close(c.done)
 		case <-ticks.C:
+			<-w.store.baton
 			if err := w.checkFiles(); err != nil {
 				w.log.Error("database replaced: the store stops", "err", err)
 				return err
@@ -64,10 +72,31 @@ func (w *writer) run(ctx context.Context) error {
 			}
 			w.store.wal.tick(w)
 		case <-ctx.Done():
+			<-w.store.baton // for good: the store has stopped
 			return nil
 		}
 		w.store.wal.afterCommit(w)
 	}
+}
+
+// runAlone runs r on its client's goroutine if the writer has nothing to do,
+// together with what is queued meanwhile; false, and nothing done, if it has.
+func (s *Store) runAlone(r *request) bool {
+	select {
+	case <-s.baton:
+	default:
+		return false
+	}
+	w := s.writer
+	defer func() { s.baton <- struct{}{} }()
+	if w.unfinished != nil || len(s.queues.requests) > 0 || len(s.queues.applies) > 0 {
+		return false
+	}
+	if r.take() {
+		w.turn(requestTurn, func() { w.runGroup(r) })
+		_ = s.wal.afterCommit(w) // it has said what failed; replaced files show at the loop's next look
+	}
+	return true
 }
 
 // closed is always ready to receive from.

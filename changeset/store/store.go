@@ -60,8 +60,9 @@ type Config struct {
 	MaxWALBytes      int64         // bound of the WAL, default 256 MiB: see walbound.go
 	Now              func() time.Time
 	Log              *slog.Logger
-	// Committed is called on the writer's goroutine after the fsync of every
-	// transaction that made changesets durable here. It must not block.
+	// Committed is called by whoever owns the writer, one call at a time, after the
+	// fsync of every transaction that made changesets durable here. It must not
+	// block, nor write to the store.
 	Committed func([]Committed)
 	Schema    []SchemaFile
 	// Identity names the machine, to recognise a moved copy; default the
@@ -166,6 +167,7 @@ type Store struct {
 
 	renewed  chan struct{}             // capacity 1; see Renewed
 	stopped  chan struct{}             // closed when Run has ended
+	baton    chan struct{}             // capacity 1: full while the writer waits; see runAlone
 	endAt    atomic.Pointer[time.Time] // of EndStatements
 	stopOnce sync.Once
 
@@ -186,7 +188,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, explainOpen(err, cfg.Path)
 	}
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
-	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), queues: newQueues()}
+	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
 	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer(), groupTime: groupTime}
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
