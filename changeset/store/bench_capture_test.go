@@ -23,6 +23,9 @@ func wideSchema(key string) string {
 	return "CREATE TABLE t(id " + key + " PRIMARY KEY, a TEXT NOT NULL DEFAULT '', b TEXT, c INTEGER, d REAL, e TEXT);"
 }
 
+// benchKeyName names the kinds of key in the names of the benchmarks.
+var benchKeyName = map[string]string{"INTEGER": "int", "TEXT": "text"}
+
 // benchKey returns the i-th key: its number, or a text of 20 bytes that is in no order.
 func benchKey(key string, i int) any {
 	if key == "TEXT" {
@@ -69,10 +72,14 @@ func spent(b *testing.B, f func()) time.Duration {
 }
 
 // plainDB is a database without us, driven through the same binding.
-type plainDB struct{ *sqlite.Conn }
+type plainDB struct {
+	*sqlite.Conn
+	dir string
+}
 
 func openPlain(b *testing.B, schema string) plainDB {
-	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(b.TempDir(), "plain.db"), Create: true, CacheBytes: writerCache})
+	dir := b.TempDir()
+	c, err := sqlite.Open(sqlite.Config{Path: filepath.Join(dir, "plain.db"), Create: true, CacheBytes: writerCache})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,7 +87,7 @@ func openPlain(b *testing.B, schema string) plainDB {
 	if err := c.Exec(schema); err != nil {
 		b.Fatal(err)
 	}
-	return plainDB{c}
+	return plainDB{c, dir}
 }
 
 // transact runs the statements as one durable transaction, and moves the WAL
@@ -122,8 +129,7 @@ func BenchmarkCapture(b *testing.B) {
 	for _, key := range []string{"INTEGER", "TEXT"} {
 		for _, w := range benchWrites {
 			for _, each := range []int{1, 10, 1000} {
-				name := map[string]string{"INTEGER": "int", "TEXT": "text"}[key]
-				b.Run(fmt.Sprintf("%s/%s/%d", name, w.name, each), func(b *testing.B) { benchCapture(b, key, w.write, each) })
+				b.Run(fmt.Sprintf("%s/%s/%d", benchKeyName[key], w.name, each), func(b *testing.B) { benchCapture(b, key, w.write, each) })
 			}
 		}
 	}
