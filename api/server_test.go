@@ -467,7 +467,8 @@ func TestAbortedStreamEndsAtOnce(t *testing.T) {
 		stuck <- struct{}{}
 		return err
 	}}
-	addr, _ := start(t, Config{Database: db, StallTimeout: time.Hour}, 0)
+	addr, _ := start(t, Config{Database: db, StallTimeout: 10 * time.Second}, 0)
+	begin := time.Now()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -475,6 +476,9 @@ func TestAbortedStreamEndsAtOnce(t *testing.T) {
 	defer conn.Close()
 	io.WriteString(conn, "POST /v1/queries HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n\"x\"")
 	<-stuck
+	if d := time.Since(begin); d > 5*time.Second {
+		t.Errorf("the stuck one ended after %v", d)
+	}
 	if _, body := post(t, addr, "/v1/queries", `"taken"`); !strings.HasSuffix(body, "\n"+`{"error":"the read is too old"}`+"\n") {
 		t.Errorf("ends with %q", body[max(0, len(body)-100):])
 	}

@@ -9,8 +9,10 @@
 // lays down a baton, and a client that finds it runs its request itself
 // (Store.runAlone), since two changes of goroutine cost as much as the rest of a
 // small write. Whoever has no baton sends jobs over bounded queues and reads atomic
-// snapshots (Vector, Parked, SchemaDigest). Readers have a pool of connections that cannot write, and one
-// more connection moves the WAL into the file.
+// snapshots (Vector, Parked, SchemaDigest). Readers have a pool of connections that
+// cannot write, and one more connection moves the WAL into the file (wal.go). If
+// readers or a failing disk keep the WAL from starting over, the writer ends reads
+// and refuses requests at Config.MaxWALBytes (walbound.go).
 //
 // # The life of a local write
 //

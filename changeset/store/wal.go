@@ -49,7 +49,8 @@ type walKeeper struct {
 	patience     time.Duration
 	marks        walMarks
 	pin          walPin
-	alarmed      bool // a read of another process was logged
+	alarmed      bool          // a read of another process was logged
+	outsideAge   time.Duration // see there
 }
 
 func newWALKeeper(cfg Config) (*walKeeper, error) {
@@ -61,7 +62,7 @@ func newWALKeeper(cfg Config) (*walKeeper, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	k := &walKeeper{conn: c, log: cfg.Log.With("component", "store"), frameSize: int64(page + walHeader), limit: cfg.MaxWALBytes, patience: walPatience}
+	k := &walKeeper{conn: c, log: cfg.Log.With("component", "store"), frameSize: int64(page + walHeader), limit: cfg.MaxWALBytes, patience: walPatience, outsideAge: outsideAge}
 	k.reset, k.force = min(walReset, k.limit/4), k.forceAtFirst()
 	k.state.Store(&WAL{})
 	return k, nil

@@ -110,7 +110,7 @@ func (k *walKeeper) pinned(w *writer, moved int, began time.Time) {
 		before = began // a read of all that is there pins it as well
 	}
 	k.pin = walPin{holds: true, before: before}
-	k.pin.outside = w.store.oldestRead(before) == nil && time.Since(before) >= outsideAge
+	k.pin.outside = w.store.oldestRead(before) == nil && time.Since(before) >= k.outsideAge
 	if k.pin.outside && !k.alarmed {
 		k.alarmed = true
 		k.log.Warn("a read of another process keeps the write-ahead log from being reset", "bytes", k.size(), "dur", time.Since(before))

@@ -110,13 +110,17 @@ func TestOutsideReaderIsReportedAndThenRefusesWrites(t *testing.T) {
 	end := readOutside(t, n.cfg.Path)
 	var err error
 	eventually(t, "a write is refused", func() bool { err = n.grow(); return err != nil })
+	refused := time.Now()
 	if !unavailable(err) || !strings.Contains(err.Error(), "another process reads an old state") || !strings.Contains(err.Error(), "db.max_wal_bytes is 1048576") {
 		t.Error(err)
 	}
 	eventually(t, "the read is old enough to be told of", func() bool { return !n.WAL().OutsideSince.IsZero() })
 	w := n.WAL()
-	if w.Refused == nil || w.Bytes < smallWAL || w.Bytes > 2*smallWAL || w.OutsideSince.Before(begun) {
-		t.Errorf("%+v, the read began after %v", w, begun)
+	if w.Refused == nil || w.Bytes < smallWAL || w.Bytes > 2*smallWAL {
+		t.Errorf("%+v", w)
+	}
+	if w.OutsideSince.Before(begun) || w.OutsideSince.After(refused) {
+		t.Errorf("the read began between %v and %v, and is said to have begun until %v", begun, refused, w.OutsideSince)
 	}
 	if err := n.RenewActor(t.Context(), n.Actor()); !unavailable(err) {
 		t.Error("every transaction is refused:", err)
@@ -137,6 +141,7 @@ func TestOutsideReaderIsReportedAndThenRefusesWrites(t *testing.T) {
 // TestOutsideReaderIsReportedBelowTheBound, and its end too.
 func TestOutsideReaderIsReportedBelowTheBound(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema), MaxWALBytes: 16 << 20})
+	n.onWriter(func(*writer) { n.wal.outsideAge = 0 })
 	n.exec("INSERT INTO item(id) VALUES(7)")
 	end := readOutside(t, n.cfg.Path)
 	n.growUntil("it is pinned", func() bool { return n.WAL().Bytes > walForce })
@@ -210,16 +215,76 @@ func TestOldReadsOfOursEndAtTheBound(t *testing.T) {
 	}
 }
 
+// TestReadOfOursIsNotTakenForAnother, however old it is.
+func TestReadOfOursIsNotTakenForAnother(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf(itemsSchema), MaxWALBytes: 8 * smallWAL})
+	n.onWriter(func(*writer) { n.wal.outsideAge = 0 })
+	n.exec("INSERT INTO item(id) VALUES(7), (8)")
+	sink := newBlockedSink()
+	result := n.hold(sink)
+	pin := func() (p walPin) { n.onWriter(func(*writer) { p = n.wal.pin }); return p }
+	n.growUntil("the log is pinned", func() bool { return pin().holds })
+	if p := pin(); p.outside || !n.WAL().OutsideSince.IsZero() {
+		t.Errorf("%+v, %+v", p, n.WAL())
+	}
+	end := readOutside(t, n.cfg.Path)
+	close(sink.release)
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	if err := n.grow(); err != nil { // now there is what the other one does not see
+		t.Fatal(err)
+	}
+	eventually(t, "the other one is told of", func() bool { return !n.WAL().OutsideSince.IsZero() })
+	end()
+	eventually(t, "its end is noticed", func() bool { return n.WAL().OutsideSince.IsZero() && n.WAL().Bytes < smallWAL })
+}
+
+// TestCheckpointOfAnotherProcessRefusesWrites only if it is in the way for long.
+func TestCheckpointOfAnotherProcessRefusesWrites(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.onWriter(func(w *writer) {
+		now := time.Now()
+		n.wal.pinned(w, -1, now)
+		n.wal.pinned(w, -1, now.Add(time.Second))
+		if n.wal.refuse(w); w.refused != nil || !n.wal.pin.before.Equal(now) {
+			t.Error(w.refused, n.wal.pin)
+		}
+		n.wal.pin.before = now.Add(-2 * outsideAge)
+		if n.wal.refuse(w); w.refused == nil || !strings.Contains(w.refused.Error(), "another process runs a checkpoint of its own, for 2") {
+			t.Error(w.refused)
+		}
+	})
+	eventually(t, "it is over", func() bool { return n.WAL().Refused == nil })
+	n.exec("INSERT INTO item(id) VALUES(1)")
+}
+
+// TestMarksNeverTellTooEarly: however many were forgotten.
+func TestMarksNeverTellTooEarly(t *testing.T) {
+	var m walMarks
+	begin := time.Now()
+	at := func(i int) time.Time { return begin.Add(time.Duration(i) * 7 * time.Millisecond) }
+	const commits = 200_000 // more than 20 minutes of them
+	for i := range commits {
+		m.add(10*(i+1), at(i))
+	}
+	if len(m.list) > marksMost {
+		t.Errorf("%d marks", len(m.list))
+	}
+	for i := 0; i < commits; i += 97 {
+		told := m.firstAbove(10 * i) // commit i made the first frame above
+		if told.IsZero() && i < commits-commits/50 || !told.IsZero() && (told.Before(at(i)) || told.Sub(at(i)) > at(commits).Sub(begin)/50) {
+			t.Fatalf("frame %d was made %v after the begin, told is %v", 10*i+1, at(i).Sub(begin), told.Sub(begin))
+		}
+	}
+}
+
 // TestReadsOfEveryPoolHaveAnAge, also those whose sink waits.
 func TestReadsOfEveryPoolHaveAnAge(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema), Readers: 1, QueryMaxAge: 100 * time.Millisecond})
-	id := n.exec("INSERT INTO item(id) VALUES(1), (2)")
+	n.exec("INSERT INTO item(id) VALUES(1), (2)")
 	sink := newBlockedSink()
 	result := n.hold(sink)
-	_, err := n.Changeset(t.Context(), id) // of the other pool
-	if err != nil {
-		t.Error(err)
-	}
 	if err := <-result; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 100ms") {
 		t.Error(err)
 	}
