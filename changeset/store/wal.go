@@ -108,7 +108,7 @@ func (k *walKeeper) failed(err error) bool {
 	return true
 }
 
-// afterCommit runs on the writer's goroutine between two transactions.
+// afterCommit runs between two transactions; its caller has the writer.
 func (k *walKeeper) afterCommit(w *writer) {
 	frames := w.conn.WALFrames()
 	if frames == k.frames {
