@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -294,7 +295,8 @@ func sameRow(p *sqlite.Preupdate, t *table, keyed bool) (bool, error) {
 // touchedSet is what one statement, its triggers included, can change by UPDATE.
 // SQLite's authorizer told it when the statement was prepared.
 type touchedSet struct {
-	known  int // columns in the statement's Access when this was made
+	known  int  // columns in the statement's Access when this was made
+	aborts bool // see undoesItself
 	tables map[*table]touched
 }
 
@@ -314,13 +316,20 @@ func (s *touchedSet) of(t *table) touched {
 	return touched{t.all, true}
 }
 
+// abortsOnly reports whether a statement has no word that makes it fail, or end,
+// otherwise than whole.
+func abortsOnly(sql string) bool {
+	return !slices.ContainsFunc(tokens(sql), func(t token) bool { return t.is("or") || t.is("replace") || t.is("returning") })
+}
+
 // maxTouchedSets bounds the statements whose sets are kept.
 const maxTouchedSets = 512
 
 // touchedBy returns the set of a statement. SQLite adds to its Access when it
 // prepares the statement again; the number of columns tells.
-func (w *writer) touchedBy(a *sqlite.Access) *touchedSet {
-	known := 0
+func (w *writer) touchedBy(st *sqlite.Stmt) *touchedSet {
+	a := st.Access()
+	known := len(a.Writes)
 	for i := range a.Writes {
 		known += len(a.Writes[i].Columns)
 	}
@@ -342,6 +351,10 @@ func (w *writer) touchedBy(a *sqlite.Access) *touchedSet {
 			}
 		}
 		s.tables[t] = c
+	}
+	if len(a.Writes) == 1 {
+		t := w.schema.lookup(a.Writes[0].Table)
+		s.aborts = t != nil && !t.hasTriggers && !t.hasConflictClauses && abortsOnly(st.SQL())
 	}
 	if len(w.touched) >= maxTouchedSets || w.touched == nil {
 		w.touched = map[*sqlite.Access]*touchedSet{}

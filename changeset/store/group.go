@@ -277,11 +277,13 @@ func (g *group) attempt(rs []*request, more func() *request) error {
 }
 
 // run executes one request in its savepoint. The first of a group needs none: if
-// it fails, there is nothing else in the transaction to keep.
+// it fails, there is nothing else in the transaction to keep. Nor does one whose
+// failure leaves nothing behind.
 func (g *group) run(r *request) error {
 	w := g.writer
 	r.results, r.final, r.err = make([]sqlite.Result, 0, len(r.statements)), false, nil
-	guarded := len(g.ran) > 1 || g.moved
+	first := len(g.ran) == 1 && !g.moved
+	guarded := !first && !w.undoesItself(r)
 	if guarded {
 		if err := w.step("SAVEPOINT request"); err != nil {
 			return err
@@ -315,19 +317,40 @@ func (g *group) run(r *request) error {
 		g.culprit = r
 		return errTransactionLost
 	}
-	if r.failed() {
-		w.capture.undo()
-		if !guarded {
-			return w.beginAgain()
-		}
-		if err := w.step("ROLLBACK TO request"); err != nil {
-			return err
-		}
+	switch {
+	case !r.failed() && guarded:
+		return w.step("RELEASE request")
+	case !r.failed():
+		return nil
+	case !first && !guarded && w.capture.err != nil:
+		// It was we who refused, and SQLite did not fail: alone it can be undone.
+		g.culprit = r
+		return errTransactionLost
 	}
-	if !guarded {
+	w.capture.undo()
+	switch {
+	case first:
+		return w.beginAgain()
+	case !guarded:
 		return nil
 	}
+	if err := w.step("ROLLBACK TO request"); err != nil {
+		return err
+	}
 	return w.step("RELEASE request")
+}
+
+// undoesItself reports whether SQLite leaves nothing of r behind if it fails: one
+// statement that writes one table, without triggers, and fails as ABORT does (OR
+// FAIL keeps rows, and so does RETURNING that is not read to its end).
+func (w *writer) undoesItself(r *request) bool {
+	if len(r.statements) != 1 {
+		return false
+	}
+	w.conn.SetMode(sqlite.ModeWrite)
+	st, err := w.conn.Cached(r.statements[0].SQL)
+	w.conn.SetMode(sqlite.ModeInternal)
+	return err == nil && st != nil && w.touchedBy(st).aborts
 }
 
 // beginAgain undoes all that the open transaction did and opens another. Nothing

@@ -97,7 +97,7 @@ func (w *writer) collect(s *sqlite.Stmt) (res sqlite.Result, err error) {
 	if err := w.checkTargets(writes); err != nil {
 		return res, err
 	}
-	w.capture.touch = w.touchedBy(s.Access())
+	w.capture.touch = w.touchedBy(s)
 	before := w.conn.TotalChanges()
 	returning := len(writes) > 0 && s.ColumnCount() > 0
 	if returning {
