@@ -28,7 +28,9 @@ func TestFailingStatementLeavesNothingInItsGroup(t *testing.T) {
 			n.exec("INSERT INTO item VALUES(1, 'x')")
 			n.exec("INSERT INTO plain VALUES(1, 'x')")
 			bad := []sqlite.Statement{text(test.sql)}
-			good := func(id int) []sqlite.Statement { return []sqlite.Statement{text("INSERT INTO strict VALUES(?, 'x')", id)} }
+			good := func(id int) []sqlite.Statement {
+				return []sqlite.Statement{text("INSERT INTO strict VALUES(?, 'x')", id)}
+			}
 			// First alone, then behind another, then before another.
 			for i, out := range n.together(bad, good(1), bad, good(2), bad) {
 				if failed := out.failure() != ""; failed != (i%2 == 0) {
