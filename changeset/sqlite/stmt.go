@@ -35,7 +35,9 @@ func (s *Stmt) Step() (row bool, err error) {
 	judge, access, step := c.judge, c.access, c.step
 	c.judge, c.access, c.step = s.mode, s.access, true
 	hidden := c.hideTriggers()
+	hook := c.silence()
 	rc := lib.Xsqlite3_step(c.tls, s.p)
+	c.speak(hook)
 	c.showTriggers(hidden)
 	c.judge, c.access, c.step = judge, access, step
 	switch rc {
