@@ -61,21 +61,29 @@ func (w *writer) run(ctx context.Context) error {
 				w.log.Error("database replaced: the store stops", "err", err)
 				return err
 			}
-			if err := w.followSchema(context.Background()); err != nil {
-				w.log.Error("the schema was changed by another process and cannot be read", "err", err)
-			}
-			if len(w.waiting.byID) > 0 {
-				w.turn(applyTurn, w.releaseWaiting)
-			}
-			if now := w.store.cfg.Now(); w.retries.isDue(now) {
-				w.turn(applyTurn, func() { w.retryParked(now) })
-			}
 			w.store.wal.tick(w)
+			w.catchUp()
 		case <-ctx.Done():
 			<-w.store.baton // for good: the store has stopped
 			return nil
 		}
 		w.store.wal.afterCommit(w)
+	}
+}
+
+// catchUp does at a tick what nobody asks for.
+func (w *writer) catchUp() {
+	if w.refused != nil {
+		return
+	}
+	if err := w.followSchema(context.Background()); err != nil {
+		w.log.Error("the schema was changed by another process and cannot be read", "err", err)
+	}
+	if len(w.waiting.byID) > 0 {
+		w.turn(applyTurn, w.releaseWaiting)
+	}
+	if now := w.store.cfg.Now(); w.retries.isDue(now) {
+		w.turn(applyTurn, func() { w.retryParked(now) })
 	}
 }
 

@@ -2,13 +2,16 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,9 +105,26 @@ func unavailable(err error) bool {
 
 const smallWAL = 1 << 20
 
-// TestOutsideReaderIsReportedAndThenRefusesWrites until it is gone.
+// lineCount counts lines of a log.
+type lineCount struct {
+	errors, warnings atomic.Int64
+}
+
+func (c *lineCount) Write(line []byte) (int, error) {
+	switch {
+	case bytes.Contains(line, []byte("level=ERROR")):
+		c.errors.Add(1)
+	case bytes.Contains(line, []byte("level=WARN")):
+		c.warnings.Add(1)
+	}
+	return len(line), nil
+}
+
+// TestOutsideReaderIsReportedAndThenRefusesWrites until it is gone; what the store
+// does unasked waits too.
 func TestOutsideReaderIsReportedAndThenRefusesWrites(t *testing.T) {
-	n := start(t, Config{Schema: schemaOf(itemsSchema), MaxWALBytes: smallWAL})
+	var lines lineCount
+	n := start(t, Config{Schema: schemaOf(itemsSchema), MaxWALBytes: smallWAL, Log: slog.New(slog.NewTextHandler(&lines, nil))})
 	n.exec("INSERT INTO item(id) VALUES(7)")
 	begun := time.Now()
 	end := readOutside(t, n.cfg.Path)
@@ -127,6 +147,15 @@ func TestOutsideReaderIsReportedAndThenRefusesWrites(t *testing.T) {
 	}
 	if got := n.query("SELECT id FROM item WHERE id = 7"); got != "7" {
 		t.Errorf("reads go on: %s", got)
+	}
+	outside(t, n.cfg.Path, "ALTER TABLE item ADD COLUMN d TEXT")
+	refusal := func() (e error) { n.onWriter(func(w *writer) { e = w.refused }); return e }
+	for range 3 { // ticks, each of which tries and refuses anew
+		last := refusal()
+		eventually(t, "the writer looks again", func() bool { return n.grow() != nil && refusal() != last })
+	}
+	if e, w := lines.errors.Load(), lines.warnings.Load(); e != 1 || w != 1 {
+		t.Errorf("%d errors and %d warnings were logged", e, w)
 	}
 	if n.ReadsEnded() != 0 {
 		t.Errorf("%d reads of ours were ended, and none was at fault", n.ReadsEnded())
