@@ -33,6 +33,9 @@
 // another process made and that keeps a changeset out is dropped (harm.go); what
 // is parked for another reason than its names is tried again (retry.go).
 //
+// What the log amounts to (vectors, heads, clock sums) is saved now and then, and an
+// open reads the log from there on (state.go).
+//
 // Where requests and remote changesets both wait, the side that had less of the
 // writer's time goes first (turns.go).
 //

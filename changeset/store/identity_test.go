@@ -145,6 +145,10 @@ func TestOpenRefuses(t *testing.T) {
 			start(t, Config{Path: path}).stop()
 			outside(t, path, "UPDATE __patina_meta SET value = 99 WHERE name = 'format'")
 		}},
+		{"older format", "format 1", ErrOlderFormat, func(t *testing.T, path string) {
+			start(t, Config{Path: path}).stop()
+			outside(t, path, "UPDATE __patina_meta SET value = 1 WHERE name = 'format'")
+		}},
 		{"somebody's tables", "has tables already", ErrForeignFile, func(t *testing.T, path string) {
 			outside(t, path, "CREATE TABLE mine(id INTEGER PRIMARY KEY)")
 		}},

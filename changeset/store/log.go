@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -22,25 +23,33 @@ func (notInLog) NotInLog() bool { return true }
 // parked hold.
 var ErrNotInLog error = notInLog{}
 
-// writeLog stores an applied changeset under its key.
+// writeLog stores an applied changeset under its key, with the share of the
+// version in work in the sums.
 func (w *writer) writeLog(s changeset.Sealed) error {
 	ord, err := w.ordinal(s.Actor)
 	if err != nil {
 		return err
 	}
-	st, err := w.conn.Cached("INSERT INTO __patina_log VALUES(?, ?)")
+	st, err := w.conn.Cached("INSERT INTO __patina_log VALUES(?, ?, ?)")
 	if err != nil {
 		return err
 	}
 	if err := st.BindInteger(1, logKey(ord, s.Version)); err != nil {
 		return err
 	}
-	if err := st.BindBlob(2, changeset.Pack(s.Data)); err != nil {
+	w.scratch = w.appendShare(w.scratch[:0])
+	if err := st.BindBlob(2, w.scratch); err != nil {
+		return err
+	}
+	data := changeset.Pack(s.Data)
+	if err := st.BindBlob(3, data); err != nil {
 		return err
 	}
 	if err := st.Run(); err != nil {
 		return fmt.Errorf("log version %d of %v: %w", s.Version, s.Actor, err)
 	}
+	w.unsaved++
+	w.logBytes += int64(len(data))
 	return nil
 }
 
@@ -84,53 +93,6 @@ func (s *Store) Changeset(ctx context.Context, id changeset.ID) (out changeset.S
 	return out, err
 }
 
-// loadActors reads the ordinals and rebuilds the vector from the log: what is
-// logged is applied.
-func (w *writer) loadActors() error {
-	t := &actorTable{self: w.meta.actor, ords: map[changeset.ActorID]int{}}
-	err := w.conn.Each("SELECT ord, id FROM __patina_actor ORDER BY ord", nil, func(s *sqlite.Stmt) error {
-		var a changeset.ActorID
-		if s.Integer(0) != int64(len(t.ids)) || copy(a[:], s.View(1)) != len(a) {
-			return fmt.Errorf("row %d: %w", len(t.ids), changeset.ErrCorrupt)
-		}
-		t.ords[a] = len(t.ids)
-		t.ids = append(t.ids, a)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	w.actors = t
-	w.vector = versions.NewVector()
-	for ord, id := range t.ids {
-		if err := w.loadEntry(ord, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *writer) loadEntry(ord int, actor changeset.ActorID) error {
-	var e versions.Entry
-	err := w.conn.Each("SELECT k FROM __patina_log WHERE k BETWEEN ? AND ?", []sqlite.Value{
-		changeset.IntegerValue(logKey(ord, 1)), changeset.IntegerValue(logKey(ord, changeset.MaxVersion)),
-	}, func(s *sqlite.Stmt) error {
-		v := changeset.Version(s.Integer(0)) & changeset.MaxVersion
-		e.Applied.Add(versions.Range{First: v, Last: v})
-		return nil
-	})
-	if err != nil || e.Applied.IsEmpty() {
-		return err
-	}
-	head, err := w.readLog(changeset.ID{Actor: actor, Version: e.Applied.Last()})
-	if err != nil {
-		return err
-	}
-	e.Head = head.Hash
-	w.vector.Put(actor, e)
-	return nil
-}
-
 // markApplied moves a version into the applied set of the writer's vector. The
 // transaction that logs it must roll the vector back with it.
 func (w *writer) markApplied(s changeset.Sealed) {
@@ -165,6 +127,9 @@ func (w *writer) transaction(f func() error) error {
 	if err == nil && w.conn.Autocommit() {
 		err = errTransactionLost
 	}
+	if err == nil && w.unsaved >= saveEvery {
+		err = w.saveState()
+	}
 	if err == nil {
 		err = w.checkFiles()
 	}
@@ -189,10 +154,14 @@ type memory struct {
 	parked        []Parked
 	meta          meta
 	schemaVersion int64
+	saved         *state
+	sums          []changeset.Sum
+	logBytes      int64
+	unsaved       int
 }
 
 func (w *writer) save() memory {
-	return memory{w.actors, w.vector.Clone(), w.schema, w.parked, w.meta, w.schemaVersion}
+	return memory{w.actors, w.vector.Clone(), w.schema, w.parked, w.meta, w.schemaVersion, w.saved, slices.Clone(w.sums), w.logBytes, w.unsaved}
 }
 
 func (w *writer) restore(m memory) {
@@ -200,6 +169,7 @@ func (w *writer) restore(m memory) {
 		w.dropStatements()
 	}
 	w.actors, w.vector, w.schema, w.parked, w.meta, w.schemaVersion = m.actors, m.vector, m.schema, m.parked, m.meta, m.schemaVersion
+	w.saved, w.sums, w.logBytes, w.unsaved = m.saved, m.sums, m.logBytes, m.unsaved
 }
 
 // rollback undoes the open transaction, if there still is one, because of err.

@@ -10,8 +10,8 @@ import (
 	"github.com/patinadb/patina/changeset/sqlite"
 )
 
-// formatVersion numbers the layout of the internal tables. A file of a higher
-// one is refused.
+// formatVersion numbers the layout of the internal tables. A file of another one
+// is refused.
 const formatVersion = 2
 
 // internalPrefix begins the name of every table of ours. Client SQL can neither
@@ -22,8 +22,9 @@ const internalPrefix = "__patina_"
 // user's tables (see clockTable). Log keys are ordinal<<40 | version.
 const metaSchema = `
 CREATE TABLE __patina_meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE __patina_actor(ord INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
-CREATE TABLE __patina_log(k INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE __patina_actor(ord INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, held BLOB);
+CREATE TABLE __patina_log(k INTEGER PRIMARY KEY, sums BLOB NOT NULL, data BLOB NOT NULL);
+CREATE TABLE __patina_sum(ord INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, columns BLOB NOT NULL, sum BLOB NOT NULL);
 CREATE TABLE __patina_parked(k INTEGER PRIMARY KEY, data BLOB NOT NULL, reason TEXT NOT NULL);
 `
 
@@ -109,6 +110,8 @@ func (w *writer) checkOwnership() (fresh bool, err error) {
 	}
 	if n := format.Integer(); n > formatVersion {
 		return false, fmt.Errorf("%w: format %d, this program reads up to %d", ErrNewerFormat, n, formatVersion)
+	} else if n < formatVersion {
+		return false, fmt.Errorf("%w: format %d, this program reads %d; start the node with a new file, to which its peers bring the data", ErrOlderFormat, n, formatVersion)
 	}
 	cluster, _, err := w.readValue("cluster")
 	if err != nil {
@@ -194,11 +197,16 @@ func (w *writer) timeMark() (hlc.Timestamp, error) {
 	return max(sealed.Time, w.meta.mark), err
 }
 
-// saveOnClose records the head beside the file, so that a restored older copy
-// is recognised at the next open.
+// saveOnClose saves the state, so that the next open reads no log, and records
+// the head beside the file, so that a restored older copy is recognised then.
 func (w *writer) saveOnClose() error {
-	if w.vector == nil {
-		return nil
+	if w.clock == nil {
+		return nil // open failed
+	}
+	if w.unsaved > 0 && w.refused == nil {
+		if err := w.transaction(w.saveState); err != nil {
+			w.log.Warn("the state of the log was not saved: the next start reads it from there", "err", err)
+		}
 	}
 	return w.saveSidecar()
 }
@@ -242,7 +250,7 @@ func (w *writer) ordinal(a changeset.ActorID) (int, error) {
 		return ord, nil
 	}
 	ord := len(w.actors.ids)
-	err := w.conn.Each("INSERT INTO __patina_actor VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(int64(ord)), changeset.BlobValue(a[:])}, nil)
+	err := w.conn.Each("INSERT INTO __patina_actor(ord, id) VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(int64(ord)), changeset.BlobValue(a[:])}, nil)
 	if err != nil {
 		return 0, fmt.Errorf("give actor %v an ordinal: %w", a, err)
 	}

@@ -28,10 +28,14 @@ func (w *writer) loadSchema(ours bool) error {
 	if err := w.makeClockTables(s); err != nil {
 		return err
 	}
+	var rekeyed map[*table]bool
 	if !ours && (found != left.Integer() || w.meta.copied) {
-		if err := w.rekeyAll(s); err != nil {
+		if rekeyed, err = w.rekeyAll(s); err != nil {
 			return err
 		}
+	}
+	if err := w.settleSums(s, rekeyed); err != nil {
+		return fmt.Errorf("clock sums: %w", err)
 	}
 	w.dropStatements()
 	w.schema, w.meta.copied = s, false

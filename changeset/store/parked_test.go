@@ -88,6 +88,7 @@ func TestDamagedRowKeepsItsParkedAndNobodyFromStarting(t *testing.T) {
 	n.stop()
 	outside(t, n.cfg.Path, "UPDATE __patina_clk_item SET m = x'01'; ALTER TABLE item ADD COLUMN d TEXT")
 	n = start(t, Config{Path: n.cfg.Path, Schema: schemaOf(itemsSchema)})
+	n.tampered = true
 	if p := n.Parked(); len(p) != 1 || p[0].Version != 1 || !strings.Contains(p[0].Reason, "damaged") {
 		t.Errorf("parked %+v", p)
 	}

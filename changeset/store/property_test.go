@@ -3,6 +3,7 @@ package store
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -390,6 +391,9 @@ func requireEqualRows(t *testing.T, nodes ...*node) {
 		}
 		if a, b := nodes[0].SchemaDigest(), n.SchemaDigest(); a != b {
 			t.Fatalf("schemas differ")
+		}
+		if a, b := nodes[0].Sums(), n.Sums(); !maps.Equal(a.Tables, b.Tables) {
+			t.Fatalf("sums differ: %v, %v", a.Tables, b.Tables)
 		}
 		if a, b := clockLines(nodes[0]), clockLines(n); a != b {
 			t.Fatalf("clocks differ:\n%s\n--- and\n%s", a, b)

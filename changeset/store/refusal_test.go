@@ -80,6 +80,7 @@ func TestWhatCannotBeStampedFailsAlone(t *testing.T) {
 
 func TestDamagedClockFailsItsRequestAlone(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.tampered = true
 	n.exec("INSERT INTO item(id) VALUES(1)")
 	var err error
 	if failed := n.do(t.Context(), func() {

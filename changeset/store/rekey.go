@@ -16,21 +16,23 @@ import (
 // back to them by the hash of the key if they do not fit.
 
 // rekeyAll gives clocks back to rows that were renumbered. It runs in the
-// transaction that looks at a schema which moved without us.
-func (w *writer) rekeyAll(s *schema) error {
+// transaction that looks at a schema which moved without us, and returns the
+// tables whose clocks moved.
+func (w *writer) rekeyAll(s *schema) (rekeyed map[*table]bool, err error) {
+	rekeyed = map[*table]bool{}
 	for _, t := range s.sorted() {
 		if t.layout != layoutRowid {
 			continue
 		}
 		fit, err := w.clocksFit(t)
 		if err == nil && !fit {
-			err = w.rekey(t)
+			err, rekeyed[t] = w.rekey(t), true
 		}
 		if err != nil {
-			return fmt.Errorf("give clocks of %s back to renumbered rows: %w", t.name, err)
+			return nil, fmt.Errorf("give clocks of %s back to renumbered rows: %w", t.name, err)
 		}
 	}
-	return nil
+	return rekeyed, nil
 }
 
 // clocksFit reports whether every clock stands at the rowid of its row. Rows that

@@ -57,6 +57,7 @@ func TestDamagedRowParksItsChangesetAndIsTriedAgain(t *testing.T) {
 			var clock movable
 			cfg := Config{Path: t.TempDir() + "/n.db", Schema: schemaOf(itemsSchema), Now: clock.now}
 			n := start(t, cfg)
+			n.tampered = true
 			n.exec("INSERT INTO item(id, a) VALUES(1, 'old')")
 			whole := n.internal("SELECT hex(m) FROM __patina_clk_item")
 			outside(t, cfg.Path, "UPDATE __patina_clk_item SET m = x'01'")
@@ -82,6 +83,7 @@ func TestDamagedRowParksItsChangesetAndIsTriedAgain(t *testing.T) {
 			if p := n.Parked(); len(p) != 1 {
 				t.Fatalf("parked %+v", p)
 			}
+			n.tampered = true // also the clock of the other row
 			outside(t, cfg.Path, "UPDATE __patina_clk_item SET m = x"+whole)
 			clock.move(time.Minute)
 			eventually(t, "it is applied", func() bool { return len(n.Parked()) == 0 })

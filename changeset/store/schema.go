@@ -142,6 +142,7 @@ type table struct {
 	// it uses what only somebody else's process has. "" for most.
 	unknown string
 	place   schemaPlace
+	sum     int // ordinal of its clock sum: see state.go
 }
 
 // index is an index of a replicated table.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ var (
 	ErrForeignCluster = errors.New("store: database of another cluster")
 	// ErrNewerFormat: the file was written by a newer patina.
 	ErrNewerFormat = errors.New("store: database of a newer format")
+	// ErrOlderFormat: the file was written by an older patina.
+	ErrOlderFormat = errors.New("store: database of an older format")
 	// ErrForeignFile: the file is an SQLite database with tables that are not ours.
 	ErrForeignFile = errors.New("store: not a patina database")
 )
@@ -158,6 +161,7 @@ type Store struct {
 	actors  atomic.Pointer[actorTable]
 	parked  atomic.Pointer[[]Parked]
 	schema  atomic.Pointer[schema]
+	sums    atomic.Pointer[publishedSums]
 	secret  atomic.Pointer[[32]byte]
 	epoch   uint64        // of this open
 	drifted atomic.Uint64 // remote timestamps beyond the drift bound
@@ -301,7 +305,12 @@ type writer struct {
 	schema  *schema
 	parked  []Parked
 	waiting *waitingRoom
-	retries retries
+
+	sums     []changeset.Sum // by table.sum; the writer's own
+	logBytes int64           // of the changesets in the log, as they are stored
+	saved    *state
+	unsaved  int // versions since
+	retries  retries
 
 	turns      turns
 	unfinished *applyJob     // taken from the queue, and not yet applied whole
@@ -336,8 +345,8 @@ func (w *writer) open(ctx context.Context) error {
 	if w.files, err = cfg.watchFiles(); err != nil {
 		return err
 	}
-	if err := w.loadActors(); err != nil {
-		return fmt.Errorf("%s: read actors: %w", cfg.Path, err)
+	if err := w.loadState(); err != nil {
+		return fmt.Errorf("%s: read what is applied: %w", cfg.Path, err)
 	}
 	mark, err := w.timeMark()
 	if err != nil {
@@ -359,9 +368,11 @@ func (w *writer) open(ctx context.Context) error {
 
 // publish hands the state after a commit to the readers of snapshots.
 func (w *writer) publish() {
-	w.store.vector.Store(w.vector.Clone())
+	vector := w.vector.Clone()
+	w.store.vector.Store(vector)
 	w.store.actors.Store(w.actors)
 	w.store.schema.Store(w.schema)
+	w.store.sums.Store(&publishedSums{vector, w.schema, slices.Clone(w.sums)})
 	parked := w.parked // replaced, never changed
 	w.store.parked.Store(&parked)
 	if known := w.store.secret.Load(); known == nil || *known != w.meta.secret {

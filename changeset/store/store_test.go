@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,7 @@ type node struct {
 	t    *testing.T
 	stop func() error
 
+	tampered  bool       // somebody else changed rows or clocks: see checkSums
 	mu        sync.Mutex // guards committed
 	committed []Committed
 }
@@ -80,6 +82,7 @@ func tryStart(t *testing.T, cfg Config) (*node, error) {
 	n.stop = sync.OnceValue(func() error {
 		cancel()
 		err := <-ended
+		n.checkSums()
 		if closed := s.Close(); err == nil {
 			err = closed
 		}
@@ -292,6 +295,9 @@ func requireEqual(t *testing.T, nodes ...*node) {
 	for _, n := range nodes[1:] {
 		if a, b := nodes[0].Vector().Digest(), n.Vector().Digest(); a != b {
 			t.Fatalf("vectors differ: %x, %x", a, b)
+		}
+		if a, b := nodes[0].Sums(), n.Sums(); !maps.Equal(a.Tables, b.Tables) {
+			t.Fatalf("sums differ: %v, %v", a.Tables, b.Tables)
 		}
 		if a, b := nodes[0].content(), n.content(); a != b {
 			t.Fatalf("content differs:\n%s\n--- and\n%s", a, b)

@@ -1,6 +1,11 @@
 package store
 
-import "github.com/patinadb/patina/changeset"
+import (
+	"errors"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
 
 // Each version's share in the sums of the tables (DESIGN section 6, Verification)
 // is gathered while its clocks are written: addDelta for each clock that is
@@ -38,4 +43,36 @@ func (w *writer) note(s *tableStatements) {
 		}
 	}
 	w.summed = append(w.summed, s)
+}
+
+// sumClocks computes the sum of a table from its clocks. Clocks after a damaged
+// one are left out, with an error in the log: that keeps nobody from starting.
+func (w *writer) sumClocks(t *table) (sum changeset.Sum, err error) {
+	summer := newSummer(t)
+	err = eachClock(w.conn, w.actors, t, func(key []sqlite.Value, k *changeset.Clock) error {
+		sum.Add(summer.Clock(hashKey(key), k))
+		return nil
+	})
+	if errors.Is(err, errDamaged) {
+		w.log.Error("row clocks are damaged: the table's sum is incomplete", "table", t.name, "err", err)
+		err = nil
+	}
+	return sum, err
+}
+
+func newSummer(t *table) *changeset.Summer {
+	names := make([]string, len(t.data))
+	for d, i := range t.data {
+		names[d] = t.columns[i].name
+	}
+	return changeset.NewSummer(t.name, t.generation, names)
+}
+
+func hashKey(key []sqlite.Value) changeset.KeyHash {
+	var buf [64]byte
+	encoded := buf[:0]
+	for _, v := range key {
+		encoded = changeset.AppendValue(encoded, v.Canonical())
+	}
+	return changeset.HashKey(encoded)
 }

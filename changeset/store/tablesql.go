@@ -76,7 +76,7 @@ func newTableStatements(t *table) *tableStatements {
 	if selected = data; len(data) == 0 {
 		selected = []string{"1"}
 	}
-	s.summer = changeset.NewSummer(t.name, t.generation, s.dataNames)
+	s.summer = newSummer(t)
 	s.clockStatements()
 	row := quoteIdent(t.name)
 	apply := func(sql string) prepared { return prepared{sql: sql, mode: sqlite.ModeApply} }
