@@ -67,6 +67,9 @@ var errNoRoom = errors.New("store: waiting room is full")
 // out; what must come after something absent goes to the waiting room, errNoRoom
 // if some of it did not fit there; what the schema cannot hold is parked.
 func (w *writer) applyTogether(items []incoming) (done []Committed, err error) {
+	if w.lost != nil {
+		return nil, w.lost // what it holds may be gone with the files
+	}
 	items = slices.DeleteFunc(slices.Clone(items), func(in incoming) bool { return w.vector.Holds(in.sealed.ID()) })
 	if len(items) == 0 {
 		return nil, nil

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,38 +203,4 @@ func (w *writer) ownHead() (head changeset.Version, err error) {
 		return nil
 	})
 	return head, err
-}
-
-// fileIdentity is what the database file and its -wal were at open.
-type fileIdentity struct{ db, wal inode }
-
-// watchFiles records the identity of the database's files. Only stat is used:
-// opening them here would drop SQLite's locks.
-func (c Config) watchFiles() (fileIdentity, error) {
-	db, err := c.stat(c.Path)
-	if err != nil {
-		return fileIdentity{}, err
-	}
-	wal, err := c.stat(c.Path + "-wal")
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // made by the first write
-	}
-	return fileIdentity{db, wal}, err
-}
-
-// checkFiles compares the files with those at open, and reports ErrReplaced if
-// somebody put others in their place. A -wal that was not there at open counts
-// from when it appears.
-func (w *writer) checkFiles() error {
-	now, err := w.store.cfg.watchFiles()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrReplaced, err)
-	}
-	if w.files.wal == (inode{}) {
-		w.files.wal = now.wal
-	}
-	if now != w.files {
-		return fmt.Errorf("%w: %s or its -wal is not the file that was opened", ErrReplaced, w.store.cfg.Path)
-	}
-	return nil
 }

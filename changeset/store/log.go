@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -109,9 +110,13 @@ func (w *writer) markApplied(s changeset.Sealed) {
 
 // transaction runs f between BEGIN IMMEDIATE and COMMIT. If either fails,
 // everything is undone: the database, and with it what the writer holds in
-// memory of it.
+// memory of it. But nothing is undone where the files turn out replaced after
+// COMMIT: then nobody knows, and nothing follows.
 func (w *writer) transaction(f func() error) error {
-	if w.refused != nil {
+	switch {
+	case w.lost != nil:
+		return w.lost
+	case w.refused != nil:
 		return w.refused
 	}
 	w.conn.SetMode(sqlite.ModeInternal)
@@ -130,7 +135,7 @@ func (w *writer) transaction(f func() error) error {
 	if err == nil && w.unsaved >= saveEvery {
 		err = w.saveState()
 	}
-	if err == nil {
+	if err == nil && time.Since(w.looked) >= w.lookAge {
 		err = w.checkFiles()
 	}
 	if err == nil {
@@ -139,8 +144,12 @@ func (w *writer) transaction(f func() error) error {
 	if err != nil {
 		err = w.rollback(err)
 		w.restore(saved)
+		return err
 	}
-	return err
+	if w.checkFiles() != nil {
+		return w.unknown()
+	}
+	return nil
 }
 
 // errTransactionLost: SQLite rolled the whole transaction back by itself.

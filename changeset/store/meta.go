@@ -203,7 +203,7 @@ func (w *writer) saveOnClose() error {
 	if w.clock == nil {
 		return nil // open failed
 	}
-	if w.unsaved > 0 && w.refused == nil {
+	if w.unsaved > 0 && w.refused == nil && w.lost == nil {
 		if err := w.transaction(w.saveState); err != nil {
 			w.log.Warn("the state of the log was not saved: the next start reads it from there", "err", err)
 		}

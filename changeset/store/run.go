@@ -57,15 +57,16 @@ func (w *writer) run(ctx context.Context) error {
 			close(c.done)
 		case <-ticks.C:
 			<-w.store.baton
-			if err := w.checkFiles(); err != nil {
-				w.log.Error("database replaced: the store stops", "err", err)
-				return err
+			if w.checkFiles() == nil {
+				w.store.wal.tick(w)
+				w.catchUp()
 			}
-			w.store.wal.tick(w)
-			w.catchUp()
 		case <-ctx.Done():
 			<-w.store.baton // for good: the store has stopped
-			return nil
+			return w.lost
+		}
+		if w.lost != nil {
+			return w.lost // with the baton: the store has stopped
 		}
 		w.store.wal.afterCommit(w)
 	}

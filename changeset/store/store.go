@@ -22,9 +22,10 @@ import (
 var (
 	// ErrStopped: the store is not running, or stopped before the request ran.
 	ErrStopped error = stopped{}
-	// ErrReplaced: the database file or its -wal was replaced or removed by
-	// somebody else; the store refuses to write and Run ends.
-	ErrReplaced error = replaced{}
+	// ErrReplaced: the database file, its -wal or its -shm was replaced or removed
+	// by somebody else; the store refuses to write and Run ends. A write that
+	// committed before that was found fails with it too, and may be kept.
+	ErrReplaced = errors.New("store: the database was replaced under the running node")
 	// ErrForeignCluster: the file belongs to another cluster.
 	ErrForeignCluster = errors.New("store: database of another cluster")
 	// ErrNewerFormat: the file was written by a newer patina.
@@ -34,14 +35,6 @@ var (
 	// ErrForeignFile: the file is an SQLite database with tables that are not ours.
 	ErrForeignFile = errors.New("store: not a patina database")
 )
-
-// replaced is the type of ErrReplaced.
-type replaced struct{}
-
-func (replaced) Error() string { return "store: the database file was replaced under the running node" }
-
-// Unavailable reports true: nothing was written, and the node stops.
-func (replaced) Unavailable() bool { return true }
 
 // stopped is the type of ErrStopped; other packages recognise it by method.
 type stopped struct{}
@@ -193,7 +186,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
-	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer(), groupTime: groupTime}
+	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -293,12 +286,14 @@ func (s *Store) IndexesDropped() uint64 { return s.dropped.Load() }
 
 // writer is the state of the writer goroutine; see the package documentation.
 type writer struct {
-	store *Store
-	conn  *sqlite.Conn
-	log   *slog.Logger
-	clock *hlc.Clock
-	meta  meta
-	files fileIdentity
+	store   *Store
+	conn    *sqlite.Conn
+	log     *slog.Logger
+	clock   *hlc.Clock
+	meta    meta
+	files   fileIdentity
+	looked  time.Time     // at the files
+	lookAge time.Duration // the constant, but in tests
 
 	actors  *actorTable
 	vector  *versions.Vector
@@ -325,6 +320,7 @@ type writer struct {
 	limitNow func() time.Time
 	returned returnedBytes
 	refused  error // why no transaction may begin: the WAL is at its bound
+	lost     error // why none ever may again: see checkFiles
 	scratch  []byte
 	// schemaVersion is SQLite's, at the last introspection.
 	schemaVersion int64

@@ -111,8 +111,8 @@ func (k *walKeeper) failed(err error) bool {
 // afterCommit runs between two transactions; its caller has the writer.
 func (k *walKeeper) afterCommit(w *writer) {
 	frames := w.conn.WALFrames()
-	if frames == k.frames {
-		return // nothing was committed
+	if frames == k.frames || w.lost != nil {
+		return // nothing was committed, or nobody knows where
 	}
 	if frames < k.frames {
 		k.startedOver(w)
