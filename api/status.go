@@ -46,6 +46,7 @@ type Status struct {
 	Queues       []Queue  `json:"queues"`
 	Parked       []Parked `json:"parked"`
 	WAL          WAL      `json:"wal"`
+	Log          Log      `json:"log"`
 	// Counters holds what should stay 0 or rare, since the start: links refused or
 	// ended, by reason, and what the store found wrong. Those at 0 are left out.
 	Counters map[string]uint64 `json:"counters,omitempty"`
@@ -75,6 +76,13 @@ type Parked struct {
 	Actor   changeset.ActorID `json:"actor"`
 	Version changeset.Version `json:"version"`
 	Reason  string            `json:"reason"`
+}
+
+// Log is the state of the log of changesets, kept to serve peers that were away.
+type Log struct {
+	Bytes  int64  `json:"bytes"`
+	Pruned uint64 `json:"pruned"`         // changesets taken out since the start
+	Held   string `json:"held,omitempty"` // why the log is beyond its bounds, if it stays there
 }
 
 // WAL is the state of SQLite's write-ahead log.

@@ -125,7 +125,7 @@ func DefaultConfig() Config {
 			StatementTimeout: 30 * time.Second,
 			QueryMaxAge:      time.Minute,
 			MaxWALBytes:      256 << 20,
-			Log:              DBLogConfig{MaxBytes: 256 << 20, MaxAge: 72 * time.Hour},
+			Log:              DBLogConfig{MaxBytes: 1 << 50, MaxAge: 10 * 365 * 24 * time.Hour},
 		},
 		API: APIConfig{
 			Addr:          "127.0.0.1:8080",

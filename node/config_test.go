@@ -192,7 +192,7 @@ func TestReferenceFileIsTheDefaults(t *testing.T) {
 	}
 	for _, bad := range []struct{ desc, from, to, want string }{
 		{"a missing key", "  max_statements: 1000\n", "", "api.max_statements: missing"},
-		{"another value", "max_age: 72h", "max_age: 71h", "db.log.max_age: 71h0m0s, the default is 72h0m0s"},
+		{"another value", "max_age: 87600h", "max_age: 71h", "db.log.max_age: 71h0m0s, the default is 87600h0m0s"},
 		{"an unknown key", "\nlog:\n", "\nlog:\n  lvl: info\n", "c.yaml:"},
 		{"a key without its comment", "  # What is logged: debug, info, warn or error. Row data only at debug. Live.\n  # Default info.\n",
 			"", "log.level: no comment with its default"},

@@ -60,9 +60,15 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
 		Cluster: n.cfg.Gossip.Cluster, Seeds: n.bootstrap(), Links: memberLinks{m.links}, Log: n.log,
 		Digest:   func() [32]byte { return n.store.Vector().Digest() },
-		OnDigest: m.antientropy.Digest, OnChange: func(members.Event) { m.connect() },
+		OnDigest: m.antientropy.Digest, OnChange: m.memberChanged,
 	})
 	return m, err
+}
+
+// memberChanged is told of every member that comes, changes or goes.
+func (m *mesh) memberChanged(e members.Event) {
+	m.node.store.KnowPeer(e.Member.Actor)
+	m.connect()
 }
 
 // advertise returns the address that peers are told: gossip.advertise, else the

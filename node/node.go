@@ -83,6 +83,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.store, err = store.Open(ctx, store.Config{
 		Path: n.cfg.DB.Path, Cluster: n.cfg.Gossip.Cluster, MaxClockDrift: n.cfg.DB.MaxClockDrift,
 		StatementTimeout: n.cfg.DB.StatementTimeout, QueryMaxAge: n.cfg.DB.QueryMaxAge, MaxWALBytes: n.cfg.DB.MaxWALBytes,
+		LogMaxBytes: n.cfg.DB.Log.MaxBytes, LogMaxAge: n.cfg.DB.Log.MaxAge,
 		Now: n.cfg.Now, Log: n.log, Committed: n.committed, Schema: files,
 	})
 	if err != nil {

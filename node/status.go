@@ -32,6 +32,7 @@ func (n *Node) Status() api.Status {
 		s.Parked = append(s.Parked, api.Parked{Actor: p.Actor, Version: p.Version, Reason: p.Reason})
 	}
 	s.WAL = walStatus(n.store.WAL())
+	s.Log = api.Log(n.store.Log())
 	s.Queues = n.queues(m)
 	s.Counters = n.counters(m)
 	return s

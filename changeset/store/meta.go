@@ -21,11 +21,12 @@ const internalPrefix = "__patina_"
 // metaSchema is everything but the clock tables, which come and go with the
 // user's tables (see clockTable). Log keys are ordinal<<40 | version.
 const metaSchema = `
-CREATE TABLE __patina_meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE __patina_actor(ord INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, held BLOB);
-CREATE TABLE __patina_log(k INTEGER PRIMARY KEY, sums BLOB NOT NULL, data BLOB NOT NULL);
-CREATE TABLE __patina_sum(ord INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, columns BLOB NOT NULL, sum BLOB NOT NULL);
-CREATE TABLE __patina_parked(k INTEGER PRIMARY KEY, data BLOB NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS __patina_meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS __patina_actor(ord INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, held BLOB);
+CREATE TABLE IF NOT EXISTS __patina_log(k INTEGER PRIMARY KEY, sums BLOB NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS __patina_sum(ord INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, columns BLOB NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS __patina_parked(k INTEGER PRIMARY KEY, data BLOB NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS __patina_peer(id BLOB PRIMARY KEY, seen INTEGER NOT NULL) WITHOUT ROWID;
 `
 
 // meta is what the file says of itself.
@@ -64,10 +65,10 @@ func (w *writer) settleMeta() error {
 	if err != nil {
 		return err
 	}
+	if err := w.conn.Exec(metaSchema); err != nil { // a table can be newer than the file
+		return err
+	}
 	if fresh {
-		if err := w.conn.Exec(metaSchema); err != nil {
-			return err
-		}
 		w.meta = meta{actor: changeset.NewActorID(), secret: randomSecret(), created: true}
 		if err := w.writeValue("format", changeset.IntegerValue(formatVersion)); err != nil {
 			return err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 )
@@ -83,8 +84,13 @@ func (w *writer) catchUp() {
 	if len(w.waiting.byID) > 0 {
 		w.turn(applyTurn, w.releaseWaiting)
 	}
-	if now := w.store.cfg.Now(); w.retries.isDue(now) {
+	now := w.store.cfg.Now()
+	if w.retries.isDue(now) {
 		w.turn(applyTurn, func() { w.retryParked(now) })
+	}
+	if err := errors.Join(w.savePeers(now), w.pruneLog(now)); err != nil {
+		w.log.Error("the log of changesets is not pruned", "err", err)
+		w.nextPrune = now.Add(pruneAfterStart)
 	}
 }
 

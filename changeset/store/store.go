@@ -54,6 +54,8 @@ type Config struct {
 	StatementTimeout time.Duration // of one client statement on the writer, default 30 s
 	QueryMaxAge      time.Duration // of one read, default 60 s: a read pins the WAL
 	MaxWALBytes      int64         // bound of the WAL, default 256 MiB: see walbound.go
+	LogMaxBytes      int64         // of the log of changesets, as stored; default 0, no bound: see prune.go
+	LogMaxAge        time.Duration // of an entry of the log by its timestamp; default 0, no bound
 	Now              func() time.Time
 	Log              *slog.Logger
 	// Committed is called by whoever owns the writer, one call at a time, after the
@@ -161,6 +163,9 @@ type Store struct {
 	forks   atomic.Uint64 // changesets that did not follow what was here
 	reruns  atomic.Uint64 // see Reruns
 	dropped atomic.Uint64 // see IndexesDropped
+
+	logState logState
+	peers    knownPeers
 
 	renewed  chan struct{}             // capacity 1; see Renewed
 	stopped  chan struct{}             // closed when Run has ended
@@ -305,7 +310,9 @@ type writer struct {
 	logBytes int64           // of the changesets in the log, as they are stored
 	saved    *state
 	unsaved  int // versions since
-	retries  retries
+	// nextPrune is when the log is looked at next.
+	nextPrune time.Time
+	retries   retries
 
 	turns      turns
 	unfinished *applyJob     // taken from the queue, and not yet applied whole
@@ -344,6 +351,10 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.loadState(); err != nil {
 		return fmt.Errorf("%s: read what is applied: %w", cfg.Path, err)
 	}
+	if err := w.loadPeers(); err != nil {
+		return fmt.Errorf("%s: read who the peers are: %w", cfg.Path, err)
+	}
+	w.nextPrune = cfg.Now().Add(pruneAfterStart)
 	mark, err := w.timeMark()
 	if err != nil {
 		return fmt.Errorf("%s: read time mark: %w", cfg.Path, err)
@@ -368,6 +379,7 @@ func (w *writer) publish() {
 	w.store.vector.Store(vector)
 	w.store.actors.Store(w.actors)
 	w.store.schema.Store(w.schema)
+	w.store.logState.bytes.Store(w.logBytes)
 	w.store.sums.Store(&publishedSums{vector, w.schema, slices.Clone(w.sums)})
 	parked := w.parked // replaced, never changed
 	w.store.parked.Store(&parked)

@@ -80,12 +80,16 @@ func printStatus(c *cli.Context, s *client.Status) error {
 			return err
 		}
 	}
-	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), printWAL(c, s))
+	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), printLogs(c, s))
 }
 
-// printWAL tells of a write-ahead log that cannot be reset or moved.
-func printWAL(c *cli.Context, s *client.Status) error {
+// printLogs tells of a log of changesets that stays beyond its bounds, and of a
+// write-ahead log that cannot be reset or moved.
+func printLogs(c *cli.Context, s *client.Status) error {
 	w, text := s.WAL, ""
+	if s.Log.Held != "" {
+		text += fmt.Sprintf("\nthe log of changesets, %d bytes, is kept beyond its bounds: %s\n", s.Log.Bytes, printable(s.Log.Held))
+	}
 	if w.OutsideRead > 0 {
 		text += fmt.Sprintf("\nanother process has been reading for %v or more and keeps the write-ahead log, %d bytes, from being reset\n",
 			time.Duration(w.OutsideRead*float64(time.Second)).Round(time.Second), w.Bytes)

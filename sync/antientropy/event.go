@@ -120,6 +120,11 @@ type (
 		Session SessionID
 		Batch   []changeset.Sealed
 	}
+	// Hear that Peer holds what Vector says, and perhaps more; no answer.
+	Hear struct {
+		Peer   changeset.ActorID
+		Vector *versions.Vector
+	}
 	// Close forgets the session. Unless Code is CodeNone the stream is cancelled
 	// with it. Err says why, nil after a session that ended well.
 	Close struct {
@@ -135,6 +140,7 @@ func (Fetch) effect()     {}
 func (CloseSend) effect() {}
 func (Read) effect()      {}
 func (Apply) effect()     {}
+func (Hear) effect()      {}
 func (Close) effect()     {}
 
 // Stats counts since the machine was made, but for the last four, which are of

@@ -29,12 +29,13 @@ type memoryStore struct {
 	mu      sync.Mutex
 	vector  *versions.Vector
 	log     map[changeset.ID]changeset.Sealed
+	heard   map[changeset.ActorID]*versions.Vector
 	applied int // changesets
 	batches int
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{vector: versions.NewVector(), log: map[changeset.ID]changeset.Sealed{}}
+	return &memoryStore{vector: versions.NewVector(), log: map[changeset.ID]changeset.Sealed{}, heard: map[changeset.ActorID]*versions.Vector{}}
 }
 
 // write makes versions first … last of an actor durable.
@@ -64,6 +65,19 @@ func (s *memoryStore) prune(who int, first, last changeset.Version) {
 	for v := first; v <= last; v++ {
 		delete(s.log, changeset.ID{Actor: actor(who), Version: v})
 	}
+}
+
+func (s *memoryStore) HearVector(peer changeset.ActorID, v *versions.Vector) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard[peer] = v
+}
+
+// hears returns what was heard of a peer last.
+func (s *memoryStore) hears(who int) *versions.Vector {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard[actor(who)]
 }
 
 func (s *memoryStore) Vector() *versions.Vector {

@@ -22,6 +22,9 @@ type Store interface {
 	Changeset(ctx context.Context, id changeset.ID) (changeset.Sealed, error)
 	// Apply waits until the batch is durable. It keeps the batch, not the slice.
 	Apply(ctx context.Context, batch []changeset.Sealed) error
+	// HearVector is told what a peer holds: each vector that it sent, and ours if it
+	// said that it has the same. It keeps v, which is not changed, and does not block.
+	HearVector(peer changeset.ActorID, v *versions.Vector)
 }
 
 // Stream is a bidirectional stream of frames. Send and Receive are called by one
@@ -297,6 +300,8 @@ func (l *Loop) do(ctx context.Context, effects []Effect) {
 			l.links[e.Session].reads <- struct{}{}
 		case Apply:
 			l.links[e.Session].batches <- e.Batch
+		case Hear:
+			l.cfg.Store.HearVector(e.Peer, e.Vector)
 		case Close:
 			l.close(e)
 		}

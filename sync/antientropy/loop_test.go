@@ -178,6 +178,29 @@ func TestProbeBeginsASession(t *testing.T) {
 	})
 }
 
+// TestStoreHearsWhatPeersHold by their vectors, and by digests equal to ours.
+func TestStoreHearsWhatPeersHold(t *testing.T) {
+	bubble(t, 2, func(t *testing.T, m *mesh) {
+		m.stores[1].write(t, 2, 1, 3, "text")
+		before := m.stores[0].Vector()
+		m.run()
+		m.connect()
+		time.Sleep(time.Second)
+		all := m.stores[1].Vector()
+		if v := m.stores[0].hears(2); v == nil || !v.Equal(all) {
+			t.Errorf("heard %v of the one that has all", v)
+		}
+		if v := m.stores[1].hears(1); v == nil || !v.Equal(before) {
+			t.Errorf("heard %v of the one that had nothing", v)
+		}
+		m.loops[1].Digest(actor(1), all.Digest())
+		m.settle(20 * time.Millisecond)
+		if v := m.stores[1].hears(1); !v.Equal(all) {
+			t.Errorf("heard %v after an equal digest", v)
+		}
+	})
+}
+
 func TestSlowRoundFindsWhatNoProbeSaid(t *testing.T) {
 	bubble(t, 2, func(t *testing.T, m *mesh) {
 		m.run()

@@ -72,8 +72,10 @@ func (m *Machine) probe(now time.Time, e Probe) {
 	if p == nil || !p.up || p.session != nil {
 		return // a new peer's session, or the one in progress, compares more
 	}
-	mine := m.cfg.Vector().Digest()
+	vector := m.cfg.Vector()
+	mine := vector.Digest()
 	if e.Digest == mine {
+		m.emit(Hear{e.Peer, vector.AppliedOnly()})
 		return
 	}
 	s := &p.settled

@@ -134,6 +134,7 @@ func (m *Machine) receivedDigest(s *session, d Digest) error {
 		}
 		m.emit(Send{s.id, d})
 	}
+	m.emit(Hear{s.peer.actor, s.mine})
 	s.phase, s.doneSent = agreed, true
 	m.emit(CloseSend{s.id})
 	return nil
@@ -147,6 +148,7 @@ func (m *Machine) receivedVector(now time.Time, s *session, theirs *versions.Vec
 		s.mine = m.cfg.Vector()
 	}
 	m.sendVector(s)
+	m.emit(Hear{s.peer.actor, theirs})
 	s.phase, s.theirs = streaming, theirs.Digest()
 	s.pending = newPending(versions.Missing(s.mine, theirs))
 	s.unserved = sets{}

@@ -292,6 +292,8 @@ func printEffect(e Effect) string {
 			ids = append(ids, e.Batch[i].ID())
 		}
 		return fmt.Sprintf("%d: apply %s", e.Session, printIDs(ids))
+	case Hear:
+		return fmt.Sprintf("%s holds: %s", name(e.Peer), printVector(e.Vector))
 	case Close:
 		if e.Code == CodeNone {
 			return fmt.Sprintf("%d: end", e.Session)
@@ -306,16 +308,7 @@ func printMessage(m Message) string {
 	case Digest:
 		return "digest"
 	case Vector:
-		var parts []string
-		for _, a := range m.Vector.Actors() {
-			e := m.Vector.Entry(a)
-			s := name(a) + "=" + e.Applied.String()
-			if !e.Parked.IsEmpty() {
-				s += "/" + e.Parked.String()
-			}
-			parts = append(parts, s)
-		}
-		return "vector " + strings.Join(parts, " ")
+		return "vector " + printVector(m.Vector)
 	case NotInLog:
 		return "notinlog " + printNeeds(m)
 	case Done:
@@ -324,6 +317,19 @@ func printMessage(m Message) string {
 		return "busy"
 	}
 	return fmt.Sprintf("%T", m)
+}
+
+func printVector(v *versions.Vector) string {
+	var parts []string
+	for _, a := range v.Actors() {
+		e := v.Entry(a)
+		s := name(a) + "=" + e.Applied.String()
+		if !e.Parked.IsEmpty() {
+			s += "/" + e.Parked.String()
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, " ")
 }
 
 func printNeeds(needs []versions.Need) string {

@@ -99,6 +99,19 @@ func (v *Vector) Clone() *Vector {
 	return c
 }
 
+// AppliedOnly returns v without what is parked: what two nodes whose Digest is
+// equal have in common.
+func (v *Vector) AppliedOnly() *Vector {
+	if !slices.ContainsFunc(v.items, func(it item) bool { return !it.entry.Parked.IsEmpty() }) {
+		return v
+	}
+	out := v.Clone()
+	for _, it := range v.items {
+		out.Put(it.actor, Entry{Applied: it.entry.Applied, Head: it.entry.Head})
+	}
+	return out
+}
+
 // Holds reports whether v has the changeset, applied or parked.
 func (v *Vector) Holds(id changeset.ID) bool {
 	i, ok := v.search(id.Actor)

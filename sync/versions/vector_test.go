@@ -37,6 +37,22 @@ func randomVector(r *rand.Rand) (v *Vector, applied, parked map[changeset.ActorI
 	return v, applied, parked
 }
 
+// TestAppliedOnly leaves out what is parked, and keeps the digest.
+func TestAppliedOnly(t *testing.T) {
+	v := NewVector()
+	a, b := changeset.ActorID{1}, changeset.ActorID{2}
+	v.Put(a, Entry{Applied: SetOf(Range{1, 3}), Head: changeset.Hash{9}})
+	if v.AppliedOnly() != v {
+		t.Error("a vector without parked versions is copied")
+	}
+	v.Put(a, Entry{Applied: SetOf(Range{1, 3}), Parked: SetOf(Range{5, 5}), Head: changeset.Hash{9}})
+	v.Put(b, Entry{Parked: SetOf(Range{1, 1})})
+	got := v.AppliedOnly()
+	if got.Digest() != v.Digest() || got.Holds(changeset.ID{Actor: a, Version: 5}) || got.Len() != 1 || !v.Holds(changeset.ID{Actor: b, Version: 1}) {
+		t.Errorf("got %v of %v", got, v)
+	}
+}
+
 func TestVectorBehavesLikeAMap(t *testing.T) {
 	for seed := range uint64(500) {
 		r := rand.New(rand.NewPCG(seed, 2))
