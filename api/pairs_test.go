@@ -76,6 +76,7 @@ func echoStatus() Status {
 		Queues:  []Queue{{"q", 1, 2, 3}},
 		Parked:  []Parked{{testActor, 9, "unknown table t"}},
 		WAL:     WAL{Bytes: 4120, OutsideRead: 2.5, Refused: "full", Failure: "disk I/O error"},
+		Log:     Log{Bytes: 9, Pruned: 8, Held: "peer"},
 	}
 }
 
