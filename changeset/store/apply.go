@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/patinadb/patina/changeset"
@@ -43,7 +42,7 @@ func (w *writer) applyAll(items []incoming) error {
 	done, err := w.applyTogether(items)
 	switch {
 	case err == nil || errors.Is(err, errNoRoom):
-		w.announceActor()
+		w.announce()
 		if len(done) > 0 {
 			w.publish()
 			w.store.cfg.Committed(done)
@@ -70,9 +69,9 @@ func (w *writer) applyTogether(items []incoming) (done []Committed, err error) {
 	if w.lost != nil {
 		return nil, w.lost // what it holds may be gone with the files
 	}
-	items = slices.DeleteFunc(slices.Clone(items), func(in incoming) bool { return w.vector.Holds(in.sealed.ID()) })
-	if len(items) == 0 {
-		return nil, nil
+	items, err = w.unheld(items)
+	if err != nil || len(items) == 0 {
+		return nil, err
 	}
 	var waiting []incoming
 	err = w.transaction(func() error {
@@ -96,6 +95,23 @@ func (w *writer) applyTogether(items []incoming) (done []Committed, err error) {
 	return done, err
 }
 
+// unheld leaves out what is held already, but not what contradicts it.
+func (w *writer) unheld(items []incoming) (out []incoming, err error) {
+	out = make([]incoming, 0, len(items))
+	for _, in := range items {
+		keep := !w.vector.Holds(in.sealed.ID())
+		if !keep {
+			if keep, err = w.contradicts(&in.sealed); err != nil {
+				return nil, err
+			}
+		}
+		if keep {
+			out = append(out, in)
+		}
+	}
+	return out, nil
+}
+
 // mergeInOrder merges each item once everything that it comes after is applied,
 // and returns those for which that did not happen.
 func (w *writer) mergeInOrder(items []incoming) (done []Committed, waiting []incoming, err error) {
@@ -103,6 +119,9 @@ func (w *writer) mergeInOrder(items []incoming) (done []Committed, waiting []inc
 		progress, waiting = false, nil
 		for _, in := range items {
 			if w.vector.Holds(in.sealed.ID()) {
+				if err := w.checkHeld(&in.sealed); err != nil {
+					return nil, nil, err
+				}
 				continue
 			}
 			// What does not fit by its names would wait for nothing: it parks.
@@ -123,7 +142,9 @@ func (w *writer) mergeInOrder(items []incoming) (done []Committed, waiting []inc
 }
 
 func (w *writer) mergeOrPark(in incoming) (parked bool, err error) {
-	w.checkChain(in.sealed)
+	if err := w.checkChain(&in.sealed); err != nil {
+		return false, err
+	}
 	if misfit := w.misfit(in.decoded); misfit != nil {
 		return true, w.park(in.sealed, misfit.Error())
 	}
@@ -132,17 +153,6 @@ func (w *writer) mergeOrPark(in incoming) (parked bool, err error) {
 	}
 	w.markApplied(in.sealed)
 	return false, nil
-}
-
-// checkChain raises an alarm if a changeset does not follow the one before it
-// that we have: its origin wrote two histories under one actor id.
-func (w *writer) checkChain(s changeset.Sealed) {
-	e := w.vector.Entry(s.Actor)
-	if s.Version == 1 || e.Applied.Last() != s.Version-1 || e.Head == s.Previous {
-		return
-	}
-	w.store.forks.Add(1)
-	w.log.Error("forked history: two nodes wrote under one actor id, their rows can differ", "actor", s.Actor, "version", s.Version)
 }
 
 // meetOwnVersions looks for versions of our own actor above our head: somebody

@@ -288,23 +288,3 @@ func TestTryApplyDropsWhenFull(t *testing.T) {
 		t.Errorf("queues %+v, want 10 dropped", n.Queues())
 	}
 }
-
-// TestForkedHistoryRaisesAnAlarm: a version whose previous-hash is not that of
-// the version here.
-func TestForkedHistoryRaisesAnAlarm(t *testing.T) {
-	n := start(t, Config{Schema: schemaOf(itemsSchema)})
-	actor, at := changeset.NewActorID(), testTime()
-	mine := sealAll(t, actor, at, row("item", 1, 1, "a", "x"), row("item", 1, 2, "a", "y"))
-	other := sealAll(t, actor, at, row("item", 1, 1, "a", "other"), row("item", 1, 3, "a", "z"))
-	apply(t, n, mine[0])
-	apply(t, n, mine[1])
-	if n.Forks() != 0 {
-		t.Errorf("%d forks in one history", n.Forks())
-	}
-	n = start(t, Config{Schema: schemaOf(itemsSchema)})
-	apply(t, n, mine[0])
-	apply(t, n, other[1])
-	if n.Forks() != 1 {
-		t.Errorf("%d forks, want 1", n.Forks())
-	}
-}

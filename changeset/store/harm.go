@@ -36,6 +36,9 @@ func (w *writer) settleAlone(in incoming, reason error) error {
 			parked, err = w.mergeOrPark(in)
 			return err
 		}
+		if err := w.checkChain(&in.sealed); err != nil {
+			return err
+		}
 		parked = true
 		w.retries.add(in.sealed.ID(), w.store.cfg.Now())
 		return w.park(in.sealed, reason.Error())
@@ -45,7 +48,7 @@ func (w *writer) settleAlone(in incoming, reason error) error {
 		return err
 	}
 	w.tellDropped(dropped)
-	w.announceActor()
+	w.announce()
 	w.publish()
 	w.store.cfg.Committed([]Committed{{Sealed: in.sealed, Parked: parked}})
 	return nil

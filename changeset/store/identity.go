@@ -107,6 +107,7 @@ func (w *writer) settleIdentity() error {
 			old := w.meta.actor
 			w.newIdentity(0)
 			w.meta.copied = true
+			w.store.renewals.Add(1)
 			w.log.Warn("this database is a copy: it goes on under a new actor id", "actor", w.meta.actor, "err", reason+"; it was "+old.String())
 		}
 	}
@@ -136,6 +137,7 @@ func (w *writer) announceActor() {
 	if w.actors.self == w.store.Actor() {
 		return
 	}
+	w.store.renewals.Add(1)
 	if err := w.saveSidecar(); err != nil {
 		w.log.Warn("the identity file is stale: the next start takes another actor id", "err", err)
 	}
@@ -146,6 +148,10 @@ func (w *writer) announceActor() {
 	default: // one notice is enough
 	}
 }
+
+// Renewals counts the new actor ids that the store took since the start, at its
+// open included.
+func (s *Store) Renewals() uint64 { return s.renewals.Load() }
 
 // Renewed yields after the store took a new actor id while it ran.
 func (s *Store) Renewed() <-chan struct{} { return s.renewed }

@@ -59,6 +59,9 @@ func (w *writer) readLog(id changeset.ID) (changeset.Sealed, error) {
 	return readSealed(w.conn, w.actors, id, "SELECT data FROM __patina_log WHERE k = ?")
 }
 
+// selectHeld finds a version by its key, applied or parked.
+const selectHeld = "SELECT data FROM __patina_log WHERE k = ?1 UNION ALL SELECT data FROM __patina_parked WHERE k = ?1"
+
 func readSealed(c *sqlite.Conn, actors *actorTable, id changeset.ID, sql string) (s changeset.Sealed, err error) {
 	key, ok := actors.key(id)
 	if !ok {
@@ -88,7 +91,7 @@ func readSealed(c *sqlite.Conn, actors *actorTable, id changeset.ID, sql string)
 // Changeset returns an applied or parked changeset as it came, or ErrNotInLog.
 func (s *Store) Changeset(ctx context.Context, id changeset.ID) (out changeset.Sealed, err error) {
 	err = s.serving.use(ctx, sqlite.ModeInternal, func(c *sqlite.Conn) error {
-		out, err = readSealed(c, s.actors.Load(), id, "SELECT data FROM __patina_log WHERE k = ?1 UNION ALL SELECT data FROM __patina_parked WHERE k = ?1")
+		out, err = readSealed(c, s.actors.Load(), id, selectHeld)
 		return err
 	})
 	return out, err
@@ -106,6 +109,7 @@ func (w *writer) markApplied(s changeset.Sealed) {
 		e.Head = s.Hash
 	}
 	w.vector.Put(s.Actor, e)
+	w.links.note(&s)
 }
 
 // transaction runs f between BEGIN IMMEDIATE and COMMIT. If either fails,
@@ -161,6 +165,7 @@ type memory struct {
 	vector        *versions.Vector
 	schema        *schema
 	parked        []Parked
+	forked        []Fork
 	meta          meta
 	schemaVersion int64
 	saved         *state
@@ -170,14 +175,14 @@ type memory struct {
 }
 
 func (w *writer) save() memory {
-	return memory{w.actors, w.vector.Clone(), w.schema, w.parked, w.meta, w.schemaVersion, w.saved, slices.Clone(w.sums), w.logBytes, w.unsaved}
+	return memory{w.actors, w.vector.Clone(), w.schema, w.parked, w.forked, w.meta, w.schemaVersion, w.saved, slices.Clone(w.sums), w.logBytes, w.unsaved}
 }
 
 func (w *writer) restore(m memory) {
 	if w.schema != m.schema {
 		w.dropStatements()
 	}
-	w.actors, w.vector, w.schema, w.parked, w.meta, w.schemaVersion = m.actors, m.vector, m.schema, m.parked, m.meta, m.schemaVersion
+	w.actors, w.vector, w.schema, w.parked, w.forked, w.meta, w.schemaVersion = m.actors, m.vector, m.schema, m.parked, m.forked, m.meta, m.schemaVersion
 	w.saved, w.sums, w.logBytes, w.unsaved = m.saved, m.sums, m.logBytes, m.unsaved
 }
 

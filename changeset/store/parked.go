@@ -38,6 +38,7 @@ func (w *writer) park(s changeset.Sealed, reason string) error {
 	e.Parked = e.Parked.Clone()
 	e.Parked.Add(versions.Range{First: s.Version, Last: s.Version})
 	w.vector.Put(s.Actor, e)
+	w.links.note(&s)
 	w.log.Warn("changeset parked", "actor", s.Actor, "version", s.Version, "err", reason)
 	return nil
 }

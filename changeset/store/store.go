@@ -152,17 +152,19 @@ type Store struct {
 	queues  queues
 
 	// Snapshots that the writer publishes after each commit.
-	vector  atomic.Pointer[versions.Vector]
-	actors  atomic.Pointer[actorTable]
-	parked  atomic.Pointer[[]Parked]
-	schema  atomic.Pointer[schema]
-	sums    atomic.Pointer[publishedSums]
-	secret  atomic.Pointer[[32]byte]
-	epoch   uint64        // of this open
-	drifted atomic.Uint64 // remote timestamps beyond the drift bound
-	forks   atomic.Uint64 // changesets that did not follow what was here
-	reruns  atomic.Uint64 // see Reruns
-	dropped atomic.Uint64 // see IndexesDropped
+	vector   atomic.Pointer[versions.Vector]
+	actors   atomic.Pointer[actorTable]
+	parked   atomic.Pointer[[]Parked]
+	forked   atomic.Pointer[[]Fork]
+	schema   atomic.Pointer[schema]
+	sums     atomic.Pointer[publishedSums]
+	secret   atomic.Pointer[[32]byte]
+	epoch    uint64        // of this open
+	drifted  atomic.Uint64 // remote timestamps beyond the drift bound
+	forks    atomic.Uint64 // see Forks
+	renewals atomic.Uint64 // see Renewals
+	reruns   atomic.Uint64 // see Reruns
+	dropped  atomic.Uint64 // see IndexesDropped
 
 	logState logState
 	peers    knownPeers
@@ -191,7 +193,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
-	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
+	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), links: make(recentLinks, keptLinks), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -277,10 +279,6 @@ func (s *Store) Secret() [32]byte { return *s.secret.Load() }
 // clock here than MaxClockDrift.
 func (s *Store) Drifted() uint64 { return s.drifted.Load() }
 
-// Forks counts changesets that did not follow the one before them that was here:
-// an actor's history was written twice, by a database that was rolled back.
-func (s *Store) Forks() uint64 { return s.forks.Load() }
-
 // Reruns counts requests that ran again because another one took the transaction
 // down that they shared, or needed one of its own.
 func (s *Store) Reruns() uint64 { return s.reruns.Load() }
@@ -304,6 +302,8 @@ type writer struct {
 	vector  *versions.Vector
 	schema  *schema
 	parked  []Parked
+	forked  []Fork // sorted by actor; replaced, never changed
+	links   recentLinks
 	waiting *waitingRoom
 
 	sums     []changeset.Sum // by table.sum; the writer's own
@@ -363,6 +363,9 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.loadParked(); err != nil {
 		return fmt.Errorf("%s: read parked changesets: %w", cfg.Path, err)
 	}
+	if err := w.loadForks(); err != nil {
+		return fmt.Errorf("%s: read fork marks: %w", cfg.Path, err)
+	}
 	w.conn.SetPreupdate(w.onPreupdate)
 	w.conn.MutePreupdate(true)
 	if err := w.transaction(func() error { return w.loadSchema(false) }); err != nil {
@@ -381,8 +384,9 @@ func (w *writer) publish() {
 	w.store.schema.Store(w.schema)
 	w.store.logState.bytes.Store(w.logBytes)
 	w.store.sums.Store(&publishedSums{vector, w.schema, slices.Clone(w.sums)})
-	parked := w.parked // replaced, never changed
+	parked, forked := w.parked, w.forked // replaced, never changed
 	w.store.parked.Store(&parked)
+	w.store.forked.Store(&forked)
 	if known := w.store.secret.Load(); known == nil || *known != w.meta.secret {
 		secret := w.meta.secret
 		w.store.secret.Store(&secret)
