@@ -1,10 +1,13 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -26,8 +29,8 @@ func startSwapped(t *testing.T, path string, swap func() error) *swapped {
 	s := &swapped{}
 	last := fileSuffixes[len(fileSuffixes)-1]
 	cfg := Config{Path: path, Schema: schemaOf(itemsSchema)}
-	cfg.stat = func(name string) (inode, error) {
-		i, err := inodeOf(name)
+	cfg.stat = func(name string) (fileState, error) {
+		f, err := stateOf(name)
 		// The writer asks, whoever has it; a transaction is open before COMMIT alone.
 		if strings.HasSuffix(name, last) && s.armed.Load() && !s.writer.conn.Autocommit() {
 			s.armed.Store(false)
@@ -36,7 +39,7 @@ func startSwapped(t *testing.T, path string, swap func() error) *swapped {
 				t.Error(err)
 			}
 		}
-		return i, err
+		return f, err
 	}
 	n, err := tryStart(t, cfg)
 	if err != nil {
@@ -110,5 +113,92 @@ func TestReplacedBetweenLookAndCommit(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestShortenedBetweenLookAndCommit: the COMMIT makes a -wal that was cut short as
+// long as it should be, with a hole; and a short database looks like one that has
+// yet to get its pages. Neither write is acknowledged.
+func TestShortenedBetweenLookAndCommit(t *testing.T) {
+	for _, test := range []struct {
+		suffix string
+		size   int64
+	}{{"", 0}, {"", 8192}, {"-wal", 0}, {"-wal", 32}, {"-wal", 4096}} {
+		t.Run(fmt.Sprint(test.suffix, test.size), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "n.db")
+			s := startSwapped(t, path, func() error { return os.Truncate(path+test.suffix, test.size) })
+			s.tampered = true // there is nothing whole to compare with
+			s.onWriter(func(w *writer) {
+				w.conn.SetMode(sqlite.ModeInternal)
+				if _, _, err := w.conn.Checkpoint(false); err != nil && !errors.Is(err, sqlite.ErrBusy) {
+					t.Error(err)
+				}
+			})
+			for i := range 10 {
+				s.exec(fmt.Sprintf("INSERT INTO item(id, a) VALUES(%d, hex(zeroblob(1000)))", i))
+			}
+			s.armed.Store(true)
+			_, _, err := s.Transact(t.Context(), []sqlite.Statement{text("INSERT INTO item(id) VALUES(99)")})
+			var away interface{ Unavailable() bool }
+			if !errors.Is(err, ErrReplaced) || !strings.Contains(err.Error(), path+test.suffix+" was cut short") || !errors.As(err, &away) || away.Unavailable() {
+				t.Errorf("error %v", err)
+			}
+			if err := s.stop(); !errors.Is(err, ErrReplaced) {
+				t.Errorf("Run ended with %v", err)
+			}
+			// What is left stays as it is, for whoever has to mend it.
+			if _, err := os.Stat(path + "-wal"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestFilesThatShrinkByRight: another process's VACUUM and its checkpoints make the
+// files shorter at any time, and nothing is wrong.
+func TestFilesThatShrinkByRight(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "n.db")
+	n := start(t, Config{Path: path, Schema: schemaOf(itemsSchema)})
+	n.tampered = true // by a table of others, at least
+	outside(t, path, "CREATE TABLE theirs(x)")
+	done := make(chan struct{})
+	var writer sync.WaitGroup
+	finish := sync.OnceFunc(func() { close(done); writer.Wait() })
+	defer finish()
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if _, _, err := n.Transact(context.Background(), []sqlite.Statement{text("REPLACE INTO item(id, a) VALUES(?, 'x')", i%50)}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	largest, cut := int64(0), 0
+	for range 15 {
+		outside(t, path, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) INSERT INTO theirs SELECT randomblob(2000) FROM n")
+		outside(t, path, "PRAGMA wal_checkpoint(PASSIVE)")
+		if f, err := stateOf(path); err != nil || f.size < largest {
+			cut++
+		} else {
+			largest = f.size
+		}
+		outside(t, path, "DELETE FROM theirs")
+		outside(t, path, "PRAGMA busy_timeout=5000; VACUUM")
+		outside(t, path, "PRAGMA wal_checkpoint(PASSIVE)")
+		if f, err := stateOf(path); err != nil || f.size < largest {
+			cut++
+		}
+	}
+	finish()
+	if cut == 0 {
+		t.Error("the file was never cut")
+	}
+	if err := n.stop(); err != nil {
+		t.Error(err)
 	}
 }

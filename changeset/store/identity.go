@@ -103,7 +103,7 @@ func (w *writer) settleIdentity() error {
 		return err
 	}
 	if !w.meta.created {
-		if reason := w.copyReason(file); reason != "" {
+		if reason := w.copyReason(file.inode); reason != "" {
 			old := w.meta.actor
 			w.newIdentity(0)
 			w.meta.copied = true

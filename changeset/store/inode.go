@@ -12,17 +12,23 @@ type inode struct{ device, number uint64 }
 // String prints the inode as the internal tables keep it.
 func (i inode) String() string { return fmt.Sprintf("%d:%d", i.device, i.number) }
 
-// inodeOf names the file at path, without opening it.
-func inodeOf(path string) (inode, error) {
+// fileState is what a name stands for; the zero fileState is no file.
+type fileState struct {
+	inode
+	size int64 // in bytes
+}
+
+// stateOf looks at the file at path, without opening it.
+func stateOf(path string) (fileState, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return inode{}, err
+		return fileState{}, err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return inode{}, fmt.Errorf("%s: the file system gives no inode", path)
+		return fileState{}, fmt.Errorf("%s: the file system gives no inode", path)
 	}
-	return inode{uint64(st.Dev), st.Ino}, nil
+	return fileState{inode{uint64(st.Dev), st.Ino}, info.Size()}, nil
 }
 
 // checkLinks refuses a file of several names: SQLite keeps a -wal beside each

@@ -47,9 +47,12 @@ func newDisk(t *testing.T, img faultdisk.Image) *faultdisk.Disk {
 // onDisk makes cfg's database live on d.
 func onDisk(cfg Config, d *faultdisk.Disk) Config {
 	cfg.VFS = d.VFS()
-	cfg.stat = func(path string) (inode, error) {
-		n, err := d.Inode(path)
-		return inode{1, n}, err
+	cfg.stat = func(path string) (fileState, error) {
+		n, size, err := d.Stat(path)
+		if err != nil {
+			return fileState{}, err
+		}
+		return fileState{inode{1, n}, size}, nil
 	}
 	return cfg
 }

@@ -22,8 +22,8 @@ import (
 var (
 	// ErrStopped: the store is not running, or stopped before the request ran.
 	ErrStopped error = stopped{}
-	// ErrReplaced: the database file, its -wal or its -shm was replaced or removed
-	// by somebody else; the store refuses to write and Run ends. A write that
+	// ErrReplaced: the database file, its -wal or its -shm was replaced, removed or
+	// cut short by somebody else; the store refuses to write and Run ends. A write that
 	// committed before that was found fails with it too, and may be kept.
 	ErrReplaced = errors.New("store: the database was replaced under the running node")
 	// ErrForeignCluster: the file belongs to another cluster.
@@ -71,9 +71,9 @@ type Config struct {
 	// file system, beside Path.
 	VFS string
 
-	// stat names the file that SQLite opens at a path: inodeOf, but for tests
+	// stat looks at the file that SQLite opens at a path: stateOf, but for tests
 	// whose VFS is a simulated disk.
-	stat func(path string) (inode, error)
+	stat func(path string) (fileState, error)
 }
 
 // busyTimeout is how long the writer waits for an outside process that writes.
@@ -120,7 +120,7 @@ func (c Config) withDefaults() Config {
 		c.MaxWALBytes = 256 << 20
 	}
 	if c.stat == nil {
-		c.stat = inodeOf
+		c.stat = stateOf
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -294,8 +294,9 @@ type writer struct {
 	log     *slog.Logger
 	clock   *hlc.Clock
 	meta    meta
-	files   fileIdentity
-	looked  time.Time     // at the files
+	files   fileStates      // at the last look; see checkFiles
+	index   sqlite.WALIndex // then
+	looked  time.Time
 	lookAge time.Duration // the constant, but in tests
 
 	actors  *actorTable

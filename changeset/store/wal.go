@@ -40,6 +40,10 @@ type walKeeper struct {
 	state   atomic.Pointer[WAL]   // without Failure
 	failure atomic.Pointer[error] // of the last checkpoint, whoever made it
 	ended   atomic.Uint64         // reads, by the bound
+	off     atomic.Bool           // the files are not ours any more: see writer.lose
+	whole   bool                  // see there; of the writer, then of Close
+	least   atomic.Int64          // size of the database file, at the writer's last look
+	look    func() (fileState, error)
 
 	// The rest is the writer's. Sizes are in bytes.
 	frameSize    int64
@@ -63,6 +67,7 @@ func newWALKeeper(cfg Config) (*walKeeper, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	k := &walKeeper{conn: c, log: cfg.Log.With("component", "store"), frameSize: int64(page + walHeader), limit: cfg.MaxWALBytes, patience: walPatience, outsideAge: outsideAge}
+	k.look = func() (fileState, error) { return cfg.stat(cfg.Path) }
 	k.reset, k.force = min(walReset, k.limit/4), k.forceAtFirst()
 	k.state.Store(&WAL{})
 	return k, nil
@@ -77,7 +82,7 @@ func (k *walKeeper) run(ctx context.Context) {
 	for {
 		select {
 		case <-ticks.C:
-			if !k.large.Load() && k.dirty.Swap(false) {
+			if !k.large.Load() && !k.off.Load() && k.unshrunk() && k.dirty.Swap(false) {
 				if _, _, err := k.conn.Checkpoint(false); k.failed(err) {
 					k.dirty.Store(true) // so the next tick tries again
 				}
@@ -183,4 +188,18 @@ func (k *walKeeper) startedOver(w *writer) {
 	k.unpinned(w)
 }
 
-func (k *walKeeper) close() error { return k.conn.Close() }
+// unshrunk reports whether the database file is no shorter than the writer saw it.
+// Pages moved into one that was cut short would hide that.
+func (k *walKeeper) unshrunk() bool {
+	now, err := k.look()
+	return err == nil && now.size >= k.least.Load()
+}
+
+// close comes after all other connections are closed.
+func (k *walKeeper) close() error {
+	var err error
+	if k.off.Load() {
+		err = k.conn.KeepFiles(k.whole)
+	}
+	return errors.Join(err, k.conn.Close())
+}

@@ -95,14 +95,15 @@ func (d *Disk) Count(o Op) int {
 	return d.counts[o]
 }
 
-// Inode numbers the file of a name, or fails with fs.ErrNotExist.
-func (d *Disk) Inode(name string) (uint64, error) {
+// Stat returns the number and the size of the file of a name, or fails with
+// fs.ErrNotExist.
+func (d *Disk) Stat(name string) (inode uint64, size int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n := d.files[name]; n != nil {
-		return n.number, nil
+		return n.number, int64(len(n.data)), nil
 	}
-	return 0, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	return 0, 0, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 }
 
 // Fail sets the fault, in place of any before it.

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// harmToFile is something that somebody does to a file of a running store.
+type harmToFile struct {
+	name string
+	do   func(path string) error
+	mend func(path string) error // after the store has stopped; nil: the data is gone
+}
+
+var fileHarms = func() (out []harmToFile) {
+	asItIs := func(string) error { return nil }
+	back := func(path string) error { return os.Rename(path+".away", path) }
+	for _, suffix := range fileSuffixes {
+		gone := harmToFile{"removed" + suffix, func(p string) error { return os.Remove(p + suffix) }, asItIs}
+		if suffix == "" {
+			gone.mend = nil
+		}
+		out = append(out, gone,
+			harmToFile{"moved" + suffix, func(p string) error { return os.Rename(p+suffix, p+suffix+".away") }, func(p string) error { return back(p + suffix) }},
+			harmToFile{"exchanged" + suffix, func(p string) error { return exchange(p + suffix) }, func(p string) error { return back(p + suffix) }})
+		if suffix != "-shm" { // see TestShortenedShm
+			out = append(out, harmToFile{"emptied" + suffix, func(p string) error { return os.Truncate(p+suffix, 0) }, nil},
+				harmToFile{"shortened" + suffix, func(p string) error { return os.Truncate(p+suffix, 4096) }, nil})
+		}
+	}
+	return out
+}()
+
+// TestFilesHarmedWhileWriting: whatever is done to the files of a store that writes
+// at full speed, and when: no write that begins after it is acknowledged, the store
+// stops and says which file it was, and what it acknowledged is all in the files
+// that it had, as far as they are left.
+func TestFilesHarmedWhileWriting(t *testing.T) {
+	rounds := 2
+	switch {
+	case *long:
+		rounds = 100
+	case testing.Short():
+		rounds = 1
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for _, harm := range fileHarms {
+		t.Run(harm.name, func(t *testing.T) {
+			for range rounds {
+				harmFile(t, harm, 20+r.IntN(200), time.Duration(r.IntN(3000))*time.Microsecond)
+			}
+		})
+	}
+}
+
+// harmFile does the harm a while after so many writes were acknowledged.
+func harmFile(t *testing.T, harm harmToFile, after int, then time.Duration) {
+	path := filepath.Join(t.TempDir(), "n.db")
+	n, err := tryStart(t, Config{Path: path, Schema: schemaOf(itemsSchema)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.tampered = true
+	var mu sync.Mutex // guards acked
+	var acked []int
+	var next atomic.Int64
+	var harmed atomic.Bool
+	var clients sync.WaitGroup
+	enough := make(chan struct{})
+	for range 4 {
+		clients.Go(func() {
+			for {
+				late := harmed.Load()
+				id := int(next.Add(1))
+				results, _, err := n.Transact(context.Background(), []sqlite.Statement{text("INSERT INTO item(id, a) VALUES(?, ?)", id, strings.Repeat("x", id%7*100))})
+				if err != nil || results[0].Err != nil {
+					return
+				}
+				if late {
+					t.Errorf("write %d began after the file was %s and was acknowledged", id, harm.name)
+					return
+				}
+				mu.Lock()
+				acked = append(acked, id)
+				if len(acked) == after {
+					close(enough)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	<-enough
+	n.onWriter(func(w *writer) { // so that not all of the database is in the WAL
+		w.conn.SetMode(sqlite.ModeInternal)
+		if _, _, err := w.conn.Checkpoint(false); err != nil && !errors.Is(err, sqlite.ErrBusy) {
+			t.Error(err)
+		}
+	})
+	<-time.After(then)
+	if err := harm.do(path); err != nil {
+		t.Error(err)
+	}
+	harmed.Store(true)
+	clients.Wait()
+	select {
+	case <-n.stopped:
+	case <-time.After(10 * time.Second):
+		t.Error("the store goes on")
+	}
+	_, suffix, _ := strings.Cut(harm.name, "-")
+	if suffix != "" {
+		suffix = "-" + suffix
+	}
+	if err := n.stop(); !errors.Is(err, ErrReplaced) || !strings.Contains(err.Error(), path+suffix+" ") && !strings.Contains(err.Error(), path+suffix+":") {
+		t.Errorf("Run ended with %v", err)
+	}
+	if harm.mend == nil {
+		return
+	}
+	if err := harm.mend(path); err != nil {
+		t.Fatal(err)
+	}
+	checkItems(t, path, acked)
+}
+
+// checkItems opens the database again: it has all that was acknowledged, and is whole.
+func checkItems(t *testing.T, path string, acked []int) {
+	t.Helper()
+	n := start(t, Config{Path: path, Schema: schemaOf(itemsSchema)})
+	there := map[string]bool{}
+	for _, id := range strings.Fields(n.query("SELECT id FROM item")) {
+		there[id] = true
+	}
+	for _, id := range acked {
+		if !there[fmt.Sprint(id)] {
+			t.Errorf("write %d was acknowledged and is gone", id)
+		}
+	}
+	if got := n.query("PRAGMA integrity_check"); got != "'ok'" {
+		t.Errorf("integrity: %s", got)
+	}
+	if err := n.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShortenedShm: the memory of a -shm that was cut short is gone, and who looks
+// there dies: better than to go on without the index. The file is whole after that.
+func TestShortenedShm(t *testing.T) {
+	rounds := 2
+	if *long {
+		rounds = 50
+	}
+	for range rounds {
+		path := filepath.Join(t.TempDir(), "n.db")
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), crashEnv+"="+path)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		hung := time.AfterFunc(10*time.Second, func() { child.Process.Kill() })
+		var done []int
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var id int
+			if _, err := fmt.Sscanf(lines.Text(), "done %d", &id); err != nil {
+				continue // the actor, or how it ends
+			}
+			if done = append(done, id); len(done) == 100 {
+				if err := os.Truncate(path+"-shm", 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if child.Wait(); !hung.Stop() {
+			t.Fatal("the child lived on")
+		}
+		n := start(t, Config{Path: path, Schema: schemaOf(crashSchema)})
+		checkCrashed(t, n, done)
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
