@@ -94,7 +94,7 @@ func (c *Conn) WALKept(x WALIndex, n int) bool {
 
 // WALHolds reports whether all pages above the first n are in those frames of the
 // log that x tells of that a checkpoint is still to move: else they must be in the
-// database. It reads the begin of each of these frames.
+// database. It reads the begin of these frames.
 func (c *Conn) WALHolds(x WALIndex, n int) bool {
 	missing := map[uint32]bool{}
 	if x.Pages-n > x.Frames-x.Moved+1 {
@@ -105,7 +105,7 @@ func (c *Conn) WALHolds(x WALIndex, n int) bool {
 			missing[uint32(page)] = true
 		}
 	}
-	for f := x.Moved + 1; f <= x.Frames && len(missing) > 0; f++ {
+	for f := x.Frames; f > x.Moved && len(missing) > 0; f-- { // the last are the likeliest
 		b, ok := c.readWAL(x.frame(f), walFrameHeader)
 		if !ok || [8]byte(b[8:16]) != x.Salts {
 			break

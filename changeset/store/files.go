@@ -126,20 +126,35 @@ func (w *writer) checkLengths(now fileStates) error {
 		}
 		return nil
 	}
-	if now[fileDB].size < w.files[fileDB].size && now[fileDB].size < int64(x.Pages)*int64(x.PageSize) {
-		again, err := w.store.cfg.stat(w.store.cfg.Path) // since what was moved until x
-		if err == nil && !w.conn.WALHolds(x, int(again.size/int64(x.PageSize))) && w.unmoved(x) {
-			return w.lose(w.store.cfg.Path+" was cut short", false)
-		}
+	if now[fileDB].size < int64(x.Pages)*int64(x.PageSize) && !w.covered.is(now, x) {
+		again, err := w.store.cfg.stat(w.store.cfg.Path) // it has what was moved until x
+		holds := err != nil || w.conn.WALHolds(x, int(again.size/int64(x.PageSize)))
 		if !w.unmoved(x) {
 			return nil
 		}
+		if !holds {
+			return w.lose(w.store.cfg.Path+" was cut short", false)
+		}
 	}
+	w.covered = pageCover{now[fileDB].size, x.Moved, x.Salts}
 	w.files, w.index = now, x
 	if k := w.store.wal; k != nil {
 		k.least.Store(now[fileDB].size)
 	}
 	return nil
+}
+
+// pageCover is when the database and the WAL had all pages between them: as long as
+// the database is as long, and no checkpoint and no new log came, whatever a commit
+// adds is in the WAL.
+type pageCover struct {
+	size  int64
+	moved int
+	salts [8]byte
+}
+
+func (c pageCover) is(now fileStates, x sqlite.WALIndex) bool {
+	return c == pageCover{now[fileDB].size, x.Moved, x.Salts}
 }
 
 // unmoved reports whether nobody has committed or started the log over since x was

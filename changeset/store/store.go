@@ -296,6 +296,7 @@ type writer struct {
 	meta    meta
 	files   fileStates      // at the last look; see checkFiles
 	index   sqlite.WALIndex // then
+	covered pageCover
 	looked  time.Time
 	lookAge time.Duration // the constant, but in tests
 

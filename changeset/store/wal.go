@@ -42,7 +42,7 @@ type walKeeper struct {
 	ended   atomic.Uint64         // reads, by the bound
 	off     atomic.Bool           // the files are not ours any more: see writer.lose
 	whole   bool                  // see there; of the writer, then of Close
-	least   atomic.Int64          // size of the database file, at the writer's last look
+	least   atomic.Int64          // size of the database file, at the last look
 	look    func() (fileState, error)
 
 	// The rest is the writer's. Sizes are in bytes.
@@ -85,6 +85,9 @@ func (k *walKeeper) run(ctx context.Context) {
 			if !k.large.Load() && !k.off.Load() && k.unshrunk() && k.dirty.Swap(false) {
 				if _, _, err := k.conn.Checkpoint(false); k.failed(err) {
 					k.dirty.Store(true) // so the next tick tries again
+				}
+				if now, err := k.look(); err == nil {
+					k.least.Store(now.size)
 				}
 			}
 		case <-ctx.Done():
@@ -188,7 +191,7 @@ func (k *walKeeper) startedOver(w *writer) {
 	k.unpinned(w)
 }
 
-// unshrunk reports whether the database file is no shorter than the writer saw it.
+// unshrunk reports whether the database file is no shorter than at the last look.
 // Pages moved into one that was cut short would hide that.
 func (k *walKeeper) unshrunk() bool {
 	now, err := k.look()
