@@ -62,6 +62,19 @@ func start(t *testing.T, cfg Config) *node {
 }
 
 func tryStart(t *testing.T, cfg Config) (*node, error) {
+	n, err := launch(t, cfg)
+	if err == nil {
+		t.Cleanup(func() {
+			if err := n.stop(); err != nil && !errors.Is(err, ErrReplaced) {
+				t.Errorf("stop: %v", err)
+			}
+		})
+	}
+	return n, err
+}
+
+// launch is tryStart for a caller who stops the store.
+func launch(t *testing.T, cfg Config) (*node, error) {
 	n := &node{t: t}
 	if cfg.Path == "" {
 		cfg.Path = filepath.Join(t.TempDir(), "node.db")
@@ -87,11 +100,6 @@ func tryStart(t *testing.T, cfg Config) (*node, error) {
 			err = closed
 		}
 		return err
-	})
-	t.Cleanup(func() {
-		if err := n.stop(); err != nil && !errors.Is(err, ErrReplaced) {
-			t.Errorf("stop: %v", err)
-		}
 	})
 	return n, nil
 }

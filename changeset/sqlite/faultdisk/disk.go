@@ -16,20 +16,30 @@ const (
 	Truncate
 	Sync
 	Delete
+	Size
+	Access
+	Lock // taken or raised
+	ShmMap
+	ShmLock // taken
 	opCount
+
+	Any Op = -1 // any of them
 )
 
 // String names the kind.
 func (o Op) String() string {
-	return [...]string{"open", "read", "write", "truncate", "sync", "delete"}[o]
+	if o == Any {
+		return "any"
+	}
+	return [...]string{"open", "read", "write", "truncate", "sync", "delete", "size", "access", "lock", "shm map", "shm lock"}[o]
 }
 
 // Fault makes a call fail.
 type Fault struct {
-	Op      Op
+	Op      Op     // or Any
 	Name    string // of the file; "" is any
 	Nth     int    // the first to fail, 1 is the next call of the kind
-	Full    bool   // with SQLITE_FULL where that makes sense, else an I/O error
+	Full    bool   // an open, write or sync with SQLITE_FULL; else an I/O error
 	Lasting bool   // all calls of the kind from then on, until Clear
 }
 
@@ -73,7 +83,7 @@ type Disk struct {
 	events []event
 	counts [opCount]int
 	fault  *Fault
-	seen   int // calls of the fault's kind since it was set
+	seen   int // calls that the fault is about since it was set
 	hits   int
 	open   int // files
 }
@@ -92,7 +102,21 @@ func (d *Disk) Point() int {
 func (d *Disk) Count(o Op) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.counts[o]
+	if o != Any {
+		return d.counts[o]
+	}
+	all := 0
+	for _, n := range d.counts {
+		all += n
+	}
+	return all
+}
+
+// Hits returns how many calls the fault has failed; 0 if there is none.
+func (d *Disk) Hits() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hits
 }
 
 // Stat returns the number and the size of the file of a name, or fails with
@@ -117,8 +141,9 @@ func (d *Disk) Fail(f Fault) {
 func (d *Disk) Clear() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.fault = nil
-	return d.hits
+	hits := d.hits
+	d.fault, d.hits = nil, 0
+	return hits
 }
 
 // fails counts a call and reports whether it fails, and with a full disk. d.mu is
@@ -126,7 +151,7 @@ func (d *Disk) Clear() int {
 func (d *Disk) fails(o Op, name string) (failed, full bool) {
 	d.counts[o]++
 	f := d.fault
-	if f == nil || f.Op != o || f.Name != "" && f.Name != name {
+	if f == nil || f.Op != o && f.Op != Any || f.Name != "" && f.Name != name {
 		return false, false
 	}
 	d.seen++

@@ -99,6 +99,9 @@ func sizeC(_ *libc.TLS, p, out uintptr) int32 {
 	f := fileOf(p)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
+	if failed, _ := f.disk.fails(Size, f.name); failed {
+		return lib.SQLITE_IOERR_FSTAT
+	}
 	*at[int64](out) = int64(len(f.node.data))
 	return lib.SQLITE_OK
 }

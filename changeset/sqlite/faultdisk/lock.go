@@ -21,6 +21,9 @@ func lockC(_ *libc.TLS, p uintptr, level int32) int32 {
 	if level <= f.level {
 		return lib.SQLITE_OK
 	}
+	if failed, _ := f.disk.fails(Lock, f.name); failed {
+		return lib.SQLITE_IOERR_LOCK
+	}
 	if f.level == lib.SQLITE_LOCK_NONE {
 		if l.pending {
 			return lib.SQLITE_BUSY
@@ -91,6 +94,10 @@ func shmMapC(tls *libc.TLS, p uintptr, region, size, extend int32, out uintptr) 
 	f := fileOf(p)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
+	*at[uintptr](out) = 0
+	if failed, _ := f.disk.fails(ShmMap, f.name); failed {
+		return lib.SQLITE_IOERR_SHMMAP
+	}
 	if f.node.shm == nil {
 		f.node.shm = &shm{}
 	}
@@ -99,7 +106,6 @@ func shmMapC(tls *libc.TLS, p uintptr, region, size, extend int32, out uintptr) 
 		f.mapped = true
 		s.users++
 	}
-	*at[uintptr](out) = 0
 	if int(region) >= len(s.regions) && extend == 0 {
 		return lib.SQLITE_OK
 	}
@@ -123,6 +129,9 @@ func shmLockC(_ *libc.TLS, p uintptr, first, n, flags int32) int32 {
 	if flags&lib.SQLITE_SHM_UNLOCK != 0 {
 		f.release(first, n)
 		return lib.SQLITE_OK
+	}
+	if failed, _ := f.disk.fails(ShmLock, f.name); failed {
+		return lib.SQLITE_IOERR_SHMLOCK
 	}
 	for i := first; i < first+n; i++ {
 		others := s.shared[i]

@@ -189,8 +189,11 @@ func accessC(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
 	d := diskOf(vfs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := d.files[libc.GoString(name)]
 	*at[int32](out) = 0
+	if failed, _ := d.fails(Access, libc.GoString(name)); failed {
+		return lib.SQLITE_IOERR_ACCESS
+	}
+	n := d.files[libc.GoString(name)]
 	if n != nil && (flags != lib.SQLITE_ACCESS_EXISTS || len(n.data) > 0) {
 		*at[int32](out) = 1
 	}
