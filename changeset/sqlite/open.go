@@ -27,10 +27,16 @@ type Config struct {
 	CacheBytes  int           // page cache; 0 leaves SQLite's default of 2 MB
 	Synchronous string        // FULL (the default), NORMAL or OFF
 	VFS         string        // name of a registered VFS; "" is SQLite's default
+	// KeepJournal leaves the file in the journal mode that it has.
+	KeepJournal bool
+	// KeepWAL keeps the WAL beside the file when the last connection closes, so that
+	// whoever only looks changes no byte of either.
+	KeepWAL bool
 }
 
-// Open opens a connection. A file database is put into WAL mode with automatic
-// checkpoints off; whoever owns the writer checkpoints. Errors name the path.
+// Open opens a connection. A file database is put into WAL mode, but for
+// [Config.KeepJournal], with automatic checkpoints off; whoever owns the writer
+// checkpoints. Errors name the path.
 func Open(cfg Config) (*Conn, error) {
 	path := cfg.Path
 	if path == "" {
@@ -126,6 +132,11 @@ func (c *Conn) configure(cfg Config, path string) error {
 			return err
 		}
 	}
+	if cfg.KeepWAL {
+		if err := c.setConfig(lib.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1); err != nil {
+			return err
+		}
+	}
 	// The first statement that touches the file finds out whether it is one of ours.
 	enc, err := c.text("PRAGMA encoding")
 	if err != nil {
@@ -135,7 +146,7 @@ func (c *Conn) configure(cfg Config, path string) error {
 		return fmt.Errorf("the database is encoded in %s: only UTF-8 is supported", enc)
 	}
 	if path != ":memory:" {
-		if err := c.enterWAL(cfg.ReadOnly); err != nil {
+		if err := c.enterWAL(cfg.ReadOnly || cfg.KeepJournal); err != nil {
 			return err
 		}
 	}
@@ -147,13 +158,14 @@ func (c *Conn) configure(cfg Config, path string) error {
 	return c.readNames()
 }
 
-// enterWAL puts the file into WAL mode, which lasts in the file.
-func (c *Conn) enterWAL(readOnly bool) error {
+// enterWAL puts the file into WAL mode, which lasts in the file, unless the mode
+// is to stay as it is.
+func (c *Conn) enterWAL(keep bool) error {
 	mode, err := c.text("PRAGMA journal_mode")
 	if err != nil {
 		return err
 	}
-	if readOnly {
+	if keep {
 		return nil
 	}
 	if lib.Xsqlite3_db_readonly(c.tls, c.db, 0) != 0 {

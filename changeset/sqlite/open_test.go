@@ -115,6 +115,34 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 }
 
+// TestOpenKeepsWhatItShall: the journal mode, and the WAL that the last close would
+// move into the file.
+func TestOpenKeepsWhatItShall(t *testing.T) {
+	path := newPath(t)
+	plain := openWith(t, Config{Path: path, Create: true, KeepJournal: true}, "CREATE TABLE t(a)", "INSERT INTO t VALUES(1)")
+	want(t, query(t, plain, "PRAGMA journal_mode"), "'delete'")
+	plain.Close()
+	c := openWith(t, Config{Path: path, KeepWAL: true}, "INSERT INTO t VALUES(2)")
+	want(t, query(t, c, "PRAGMA journal_mode"), "'wal'")
+	c.Close()
+	before, err := os.ReadFile(path + "-wal")
+	if err != nil || len(before) == 0 {
+		t.Fatalf("the WAL is gone: %v", err)
+	}
+	c = openWith(t, Config{Path: path, ReadOnly: true, KeepWAL: true})
+	want(t, query(t, c, "SELECT sum(a) FROM t"), "3")
+	c.Close()
+	if after, err := os.ReadFile(path + "-wal"); err != nil || string(after) != string(before) {
+		t.Errorf("a reader changed the WAL: %v", err)
+	}
+	c = openWith(t, Config{Path: path, KeepJournal: true})
+	want(t, query(t, c, "PRAGMA journal_mode"), "'wal'")
+	c.Close()
+	if _, err := os.Stat(path + "-wal"); !os.IsNotExist(err) {
+		t.Errorf("the last close left the WAL: %v", err)
+	}
+}
+
 func TestVersionIsChecked(t *testing.T) {
 	if checkVersion(3051002) == nil || checkVersion(MinVersion) != nil || checkVersion(lib.SQLITE_VERSION_NUMBER) != nil {
 		t.Error("wrong bound")

@@ -163,6 +163,7 @@ func TestForkAmongWhatComesTogether(t *testing.T) {
 // TestWhatIsNotInTheLogShowsNoFork: a pruned log proves nothing; the head does.
 func TestWhatIsNotInTheLogShowsNoFork(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.damaged = true
 	mine, other := branches(t, changeset.NewActorID(), 4)
 	apply(t, n, mine[:3]...)
 	n.onWriter(func(w *writer) {

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/patinadb/patina/changeset"
@@ -78,6 +79,7 @@ func TestSavedVersionsAreNotReadAgain(t *testing.T) {
 	}
 	outside(t, n.cfg.Path, "UPDATE __patina_log SET sums = x'ff'; UPDATE __patina_log SET data = x'' WHERE k & 1099511627775 <> 20")
 	n = start(t, n.cfg)
+	n.damaged = true
 	if after := n.Sums(); !after.Vector.Equal(before.Vector) || !maps.Equal(after.Tables, before.Tables) {
 		t.Errorf("after a restart %+v, before %+v", after, before)
 	}
@@ -139,6 +141,8 @@ func TestSumsFollowTheSchema(t *testing.T) {
 				n := start(t, Config{Schema: schemaOf(itemsSchema)})
 				n.exec("INSERT INTO item(id, a) VALUES(1, 'x'), (2, 'y')", "INSERT INTO flag VALUES('f', 1), ('g', 2)")
 				n.exec("DELETE FROM flag WHERE name = 'f'", "UPDATE item SET c = 1")
+				gone := strings.HasPrefix(sql, "DROP") || strings.HasSuffix(sql, "TO thing") // its clocks are still there
+				n.damaged = gone
 				if running {
 					outside(t, n.cfg.Path, sql)
 					n.exec("INSERT INTO service(region, name) VALUES('eu', 'web')")
@@ -146,6 +150,7 @@ func TestSumsFollowTheSchema(t *testing.T) {
 					n = reopened(t, n, n.cfg.Path, sql)
 				}
 				crashed := start(t, Config{Path: snapshotOf(t, n), Schema: n.cfg.Schema})
+				n.damaged, crashed.damaged = gone, gone
 				if a, b := n.Sums(), crashed.Sums(); running && !maps.Equal(a.Tables, b.Tables) && len(a.Tables) == len(b.Tables) {
 					t.Errorf("after a crash %v, before %v", b.Tables, a.Tables)
 				}

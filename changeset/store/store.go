@@ -191,9 +191,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, explainOpen(err, cfg.Path)
 	}
-	conn.SetLimit(sqlite.LimitLength, maxValueSize)
-	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
-	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), links: make(recentLinks, keptLinks), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
+	s := newStore(cfg, conn)
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -203,6 +201,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.epoch = s.writer.meta.epoch
 	s.writer.publish()
 	return s, nil
+}
+
+// newStore is a store on the writer's connection that has read nothing yet.
+func newStore(cfg Config, conn *sqlite.Conn) *Store {
+	conn.SetLimit(sqlite.LimitLength, maxValueSize)
+	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
+	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), links: make(recentLinks, keptLinks), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
+	return s
 }
 
 func (s *Store) open(ctx context.Context) (err error) {

@@ -40,6 +40,7 @@ type node struct {
 	stop func() error
 
 	tampered  bool       // somebody else changed rows or clocks: see checkSums
+	damaged   bool       // and the log, or what there is: see checkFile
 	mu        sync.Mutex // guards committed
 	committed []Committed
 }
@@ -99,6 +100,7 @@ func launch(t *testing.T, cfg Config) (*node, error) {
 		if closed := s.Close(); err == nil {
 			err = closed
 		}
+		n.checkFile()
 		return err
 	})
 	return n, nil

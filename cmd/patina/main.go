@@ -35,6 +35,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		membersCommand(),
 		reloadCommand(),
+		checkCommand(),
 		inspectCommand(),
 		versionCommand(),
 	}

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/sqlite"
+)
+
+// What works on the database of a node that is stopped: Check, Repair, Adopt,
+// Eject. Each holds the lock that keeps nodes off the file, and none but Adopt
+// ever makes an actor id.
+
+// offlineTimeout is how long an offline command waits for another process that
+// has the file locked.
+const offlineTimeout = 5 * time.Second
+
+// openOffline opens the database at cfg.Path, which must exist, under the lock of
+// a node. how says in which way; nothing is read yet.
+func openOffline(cfg Config, how sqlite.Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	if _, err := cfg.stat(cfg.Path); err != nil {
+		return nil, err
+	}
+	if err := checkLinks(cfg.Path); err != nil {
+		return nil, err
+	}
+	lock, err := lockDatabase(cfg.Path)
+	if err != nil {
+		if errors.Is(err, ErrInUse) {
+			err = fmt.Errorf("%w: stop that process first", err)
+		}
+		return nil, err
+	}
+	how.Path, how.VFS, how.BusyTimeout = cfg.Path, cfg.VFS, offlineTimeout
+	conn, err := sqlite.Open(how)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s := newStore(cfg, conn)
+	s.lock = lock
+	conn.SetMode(sqlite.ModeInternal)
+	return s, nil
+}
+
+// closeOffline ends what openOffline began.
+func (s *Store) closeOffline() error {
+	return errors.Join(s.writer.conn.Close(), s.lock.Close())
+}
+
+// isOurs reports whether the file has our internal tables.
+func (w *writer) isOurs() (ours bool, err error) {
+	err = w.conn.Each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '__patina_meta'", nil, func(*sqlite.Stmt) error {
+		ours = true
+		return nil
+	})
+	return ours, err
+}
+
+// readOurs reads what a database of ours says of itself, of whatever cluster, and
+// changes nothing. Its schema is that of the next open, but for tables whose
+// clocks are missing or those of another key.
+func (w *writer) readOurs() error {
+	ours, err := w.isOurs()
+	if err != nil {
+		return err
+	}
+	if !ours {
+		return fmt.Errorf("%w: none of its tables is ours", ErrForeignFile)
+	}
+	cluster, _, err := w.readValue("cluster")
+	if err != nil {
+		return err
+	}
+	w.store.cfg.Cluster = cluster.Text()
+	if _, err := w.checkOwnership(); err != nil {
+		return err
+	}
+	if err := w.readMeta(); err != nil {
+		return err
+	}
+	if w.schema, err = readSchema(w.conn); err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	return nil
+}
+
+// clockTableFault says what keeps t's clocks from being read, "" if nothing: a
+// table of them is missing, or is of another key.
+func (w *writer) clockTableFault(t *table) (missing, foreign bool, err error) {
+	for name, want := range clockTables(t) {
+		found := ""
+		err := w.conn.Each("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE", []sqlite.Value{changeset.TextValue(name)}, func(st *sqlite.Stmt) error {
+			found = string(st.View(0))
+			return nil
+		})
+		if err != nil {
+			return false, false, err
+		}
+		missing = missing || found == ""
+		foreign = foreign || found != "" && foldName(found) != foldName(want)
+	}
+	return missing, foreign, nil
+}
