@@ -22,7 +22,27 @@ type faulty struct {
 	acks     []faultyAck
 	hashes   map[changeset.ID]changeset.Hash // of all that was committed
 	sidecars []faultySidecar
+
+	salts  [8]byte // of the WAL, at the last look
+	resets int     // of the WAL, by the store itself: see look
 }
+
+// look counts the log when it has started over since the last look, if that was not
+// the test's own doing.
+func (f *faulty) look() {
+	f.onWriter(func(w *writer) {
+		x, ok := w.conn.WALIndex()
+		if ok && x.Salts != f.salts {
+			if f.salts != [8]byte{} {
+				f.resets++
+			}
+			f.salts = x.Salts
+		}
+	})
+}
+
+// forget makes what was done to the WAL not count.
+func (f *faulty) forget() { f.salts = [8]byte{} }
 
 // faultyAck: what was acknowledged before a point of the disk's history.
 type faultyAck struct {
@@ -82,6 +102,7 @@ func (f *faulty) restart(t *testing.T) {
 		f.note(t)
 	}
 	f.node = start(t, f.cfg)
+	f.forget()
 	f.note(t)
 }
 
@@ -186,6 +207,7 @@ func (f *faulty) checkpoint(truncate bool) (err error) {
 	if errors.Is(err, sqlite.ErrBusy) {
 		return nil // the keeper is at it
 	}
+	f.forget()
 	return err
 }
 
