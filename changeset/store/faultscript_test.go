@@ -89,7 +89,7 @@ type ran struct {
 func runScript(t *testing.T, fault faultdisk.Fault) ran {
 	t.Helper()
 	d := newDisk(t, faultdisk.Image{})
-	cfg := onDisk(Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema), Readers: 1, MaxWALBytes: 512 << 10}, d)
+	cfg := onDisk(Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema), Readers: 1, MaxWALBytes: faultyWAL}, d)
 	r := rand.New(rand.NewPCG(1, 2))
 	s := &scripted{faulty: &faulty{cfg: cfg, disk: d, hashes: map[changeset.ID]changeset.Hash{}}, t: t, fault: fault, r: r, remote: foreign(t, r, 12)}
 	d.Fail(fault)

@@ -55,6 +55,10 @@ type faultySidecar struct {
 	sidecar
 }
 
+// faultyWAL makes the store start the WAL over from a quarter of it: every few
+// writes.
+const faultyWAL = 512 << 10
+
 func newDisk(t *testing.T, img faultdisk.Image) *faultdisk.Disk {
 	t.Helper()
 	d, err := faultdisk.New(img)
@@ -86,7 +90,7 @@ func startFaulty(t *testing.T) *faulty {
 			t.Error(err)
 		}
 	})
-	cfg := Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema), Readers: 1}
+	cfg := Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema), Readers: 1, MaxWALBytes: faultyWAL}
 	f := &faulty{cfg: onDisk(cfg, d), disk: d, hashes: map[changeset.ID]changeset.Hash{}}
 	f.restart(t)
 	return f
@@ -232,14 +236,18 @@ func TestPowerLoss(t *testing.T) {
 		if err := f.write(t, r, &remote); err != nil {
 			t.Fatal(err)
 		}
+		f.look()
 		switch {
 		case i == 30:
-			f.restart(t)
-		case i%7 == 6:
+			f.restart(t) // from here on the WAL starts over by the store's own doing alone
+		case i%7 == 6 && i < 30:
 			if err := f.checkpoint(i%2 == 0); err != nil {
 				t.Fatal(err)
 			}
 		}
+	}
+	if t.Logf("the WAL started over %d times by itself", f.resets); f.resets < 2 {
+		t.Error("too few")
 	}
 	f.cutPower(t, pairs, seed)
 }
