@@ -12,6 +12,14 @@
 // sync that fails loses the writes it was for, or not, by seed, and no later sync
 // brings them back, though reads see them until then.
 //
+// # What fails
+//
+// A Fault names a kind of call, or any, by its number: that call fails, or all from
+// it on. Opens, reads, writes, truncates, syncs, removals, sizes, look-ups, locks and
+// shared memory can fail; what gives back (close, unlock, unmap) cannot, since SQLite
+// does not ask. A write that fails leaves the first half of its data. The calls of
+// connections that run at the same time are numbered as they come.
+//
 // # Limits
 //
 // All connections to a disk are in one process. Shared memory is lost with the
