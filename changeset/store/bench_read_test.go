@@ -29,7 +29,7 @@ func BenchmarkReadWhileWriting(b *testing.B) {
 	s, stop := readBenchStore(b)
 	defer stop()
 	var ratios, alone []float64
-	for b.Loop() {
+	{ // one round of seconds, whatever -benchtime says
 		for range readBenchRounds {
 			quiet := readFor(b, s, s.cfg.Readers, readBenchRound)
 			halt := writeUntil(b, s)
