@@ -44,7 +44,8 @@
 // Nothing in the process opens the database, its -wal or its -shm but SQLite
 // (a plain open and close drops SQLite's POSIX locks). Everything that must
 // agree commits in one transaction: rows, clocks, log, bookkeeping. Nothing is
-// shown to peers before its fsync returned.
+// shown to peers before its fsync returned. Nothing is acknowledged into files that
+// somebody replaced, removed or cut short (files.go): the store stops.
 //
 // # Tests
 //

@@ -19,8 +19,8 @@ import (
 // the -shm, says how long the -wal must be and how many pages there are; a commit
 // can have filled up what was cut, so the frame before it is looked at too.
 
-// lookAge is for how long a look serves the next COMMIT: one costs 3 µs,
-// a commit 200.
+// lookAge is for how long a look serves the next COMMIT. One costs 3 µs, a commit
+// 200.
 const lookAge = 5 * time.Millisecond
 
 // replacedError is ErrReplaced with what was found.
