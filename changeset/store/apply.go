@@ -163,11 +163,17 @@ func (w *writer) meetOwnVersions(items []incoming) error {
 	head := w.vector.Entry(own).Applied.Last()
 	for _, in := range items {
 		if in.sealed.Actor == own && in.sealed.Version > head {
-			w.log.Warn("a peer knows versions of ours that we do not: this database was rolled back", "actor", own, "version", in.sealed.Version)
-			return w.renewActor()
+			return w.rolledBack(in.sealed.Version)
 		}
 	}
 	return nil
+}
+
+// rolledBack takes a new actor id because a peer knows a version of ours that we do
+// not.
+func (w *writer) rolledBack(known changeset.Version) error {
+	w.log.Warn("a peer knows versions of ours that we do not: this database was rolled back", "actor", w.actors.self, "version", known)
+	return w.renewActor()
 }
 
 // misfit tells why the schema here cannot hold c, nil if by its names it can.

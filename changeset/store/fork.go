@@ -48,8 +48,10 @@ func (w *writer) loadForks() error {
 	})
 }
 
-func (w *writer) findFork(a changeset.ActorID) (at int, marked bool) {
-	return slices.BinarySearchFunc(w.forked, a, func(f Fork, a changeset.ActorID) int { return f.Actor.Compare(a) })
+func (w *writer) findFork(a changeset.ActorID) (at int, marked bool) { return searchForks(w.forked, a) }
+
+func searchForks(list []Fork, a changeset.ActorID) (at int, marked bool) {
+	return slices.BinarySearchFunc(list, a, func(f Fork, a changeset.ActorID) int { return f.Actor.Compare(a) })
 }
 
 // markForked marks an actor inside the open transaction; announce tells of it once
