@@ -74,6 +74,7 @@ var goroutineOwners = map[string]string{
 	"node.mesh.keepLinks":                "keepLinks waits for its dials; at most dialsAtOnce",
 	"node.mesh.run":                      "run waits for the protocols, then for the links",
 	"sync/antientropy.Loop.do":           "stop waits for them, at the end of Run",
+	"sync/antientropy.Loop.Run":          "stop waits for it, at the end of Run",
 	"sync/antientropy.link.run":          "run waits for its two",
 	"sync/broadcast.Loop.Run":            "Run waits for one sender per peer",
 	"sync/members.Members.Run":           "Run waits for the pump and the seeker",

@@ -86,6 +86,11 @@
 // ends; time that our own store takes to apply does not count. After
 // SessionLimit (5 min) it ends in any case, and the next one goes on from there.
 //
+// Each vector of a peer goes to the store too, which sees there what no changeset may
+// show: versions of its own that it lost, and forked histories. At most 32 peers'
+// vectors wait for that, the newest of each; what is beyond is dropped, and the next
+// session brings it again.
+//
 // What a peer said is not in its log is remembered until its next session, up to
 // MaxAbsentRanges (4096) ranges a peer (see Stats). What is not in our own log is remembered for AbsentFor (10 min), up to
 // as many, beyond which all is forgotten and looked up anew:

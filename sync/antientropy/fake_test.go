@@ -25,13 +25,16 @@ type memoryStore struct {
 	applyTime time.Duration
 	applyErr  error
 	readErr   error
+	meetTime  time.Duration
+	meetErr   error
 
-	mu      sync.Mutex
-	vector  *versions.Vector
-	log     map[changeset.ID]changeset.Sealed
-	heard   map[changeset.ActorID]*versions.Vector
-	applied int // changesets
-	batches int
+	mu       sync.Mutex
+	vector   *versions.Vector
+	log      map[changeset.ID]changeset.Sealed
+	heard    map[changeset.ActorID]*versions.Vector
+	applied  int // changesets
+	batches  int
+	meetings int
 }
 
 func newMemoryStore() *memoryStore {
@@ -67,10 +70,17 @@ func (s *memoryStore) prune(who int, first, last changeset.Version) {
 	}
 }
 
-func (s *memoryStore) HearVector(peer changeset.ActorID, v *versions.Vector) {
+func (s *memoryStore) MeetVector(ctx context.Context, peer changeset.ActorID, v *versions.Vector) error {
+	select {
+	case <-time.After(s.meetTime):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard[peer] = v
+	s.meetings++
+	return s.meetErr
 }
 
 // hears returns what was heard of a peer last.
@@ -231,4 +241,11 @@ func (w *wire) state() (code Code, sent int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return Code(w.code), w.sent, w.err
+}
+
+// met counts the vectors that were met.
+func (s *memoryStore) met() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meetings
 }

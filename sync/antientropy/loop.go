@@ -22,9 +22,10 @@ type Store interface {
 	Changeset(ctx context.Context, id changeset.ID) (changeset.Sealed, error)
 	// Apply waits until the batch is durable. It keeps the batch, not the slice.
 	Apply(ctx context.Context, batch []changeset.Sealed) error
-	// HearVector is told what a peer holds: each vector that it sent, and ours if it
-	// said that it has the same. It keeps v, which is not changed, and does not block.
-	HearVector(peer changeset.ActorID, v *versions.Vector)
+	// MeetVector is told what a peer holds: vectors that it sent, and ours if it said
+	// that it has the same. It keeps v, which is not changed, and may wait for what
+	// it makes of it to be durable, no longer than ctx lasts. One call at a time.
+	MeetVector(ctx context.Context, peer changeset.ActorID, v *versions.Vector) error
 }
 
 // Stream is a bidirectional stream of frames. Send and Receive are called by one
@@ -59,7 +60,7 @@ type Config struct {
 	Now func() time.Time
 	// Rand spreads rounds and back-offs; seeded at random if nil.
 	Rand *rand.Rand
-	// Log gets failed sessions that we began; those that a peer began are
+	// Log gets what the store could not meet, and failed sessions that we began; those that a peer began are
 	// returned by Serve. Discarded if nil.
 	Log *slog.Logger
 }
@@ -88,13 +89,14 @@ type Loop struct {
 	cfg      Config
 	events   chan Event
 	arrivals chan *link
+	meetings meetings
 	stopped  chan struct{} // closed when Run takes nothing more
 
 	// Owned by Run's goroutine.
 	machine  *Machine
 	revision uint64 // of the machine's Unserved that is published
 	links    map[SessionID]*link
-	running  sync.WaitGroup // links
+	running  sync.WaitGroup // links, and meet
 
 	mu       sync.Mutex
 	news     map[changeset.ActorID]news
@@ -131,6 +133,7 @@ func New(cfg Config) *Loop {
 		cfg:      cfg,
 		events:   make(chan Event, eventCapacity),
 		arrivals: make(chan *link),
+		meetings: meetings{wake: make(chan struct{}, 1)},
 		stopped:  make(chan struct{}),
 		links:    map[SessionID]*link{},
 		news:     map[changeset.ActorID]news{},
@@ -214,6 +217,7 @@ func (l *Loop) Queues() []Queue {
 	return []Queue{
 		{"antientropy.events", len(l.events), eventCapacity, 0},
 		{"antientropy.news", len(l.news), newsCapacity, l.dropped},
+		l.meetings.state(),
 	}
 }
 
@@ -221,6 +225,7 @@ func (l *Loop) Queues() []Queue {
 // may be called once.
 func (l *Loop) Run(ctx context.Context) error {
 	l.machine = NewMachine(MachineConfig{Self: l.cfg.Self, Vector: l.cfg.Store.Vector, Rand: l.cfg.Rand}, l.cfg.Now())
+	l.running.Go(func() { l.meet(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var armed time.Time
@@ -301,7 +306,7 @@ func (l *Loop) do(ctx context.Context, effects []Effect) {
 		case Apply:
 			l.links[e.Session].batches <- e.Batch
 		case Hear:
-			l.cfg.Store.HearVector(e.Peer, e.Vector)
+			l.meetings.add(e)
 		case Close:
 			l.close(e)
 		}
