@@ -163,7 +163,7 @@ func TestReplacedFileStopsTheNode(t *testing.T) {
 	}
 	select {
 	case err := <-a.ended:
-		if err == nil || !strings.Contains(a.log.String(), "patina: store: store: the database file was replaced") {
+		if err == nil || !strings.Contains(a.log.String(), "patina: store: store: the database was replaced under the running node: ") {
 			t.Errorf("ended with %v: %s", err, a.log)
 		}
 	case <-time.After(10 * time.Second):
