@@ -53,7 +53,7 @@ var configKeys = []configKey{
 		func(c *Config) any { return &c.Gossip.Advertise }},
 	{"gossip.bootstrap", true, listKind{"host:port", checkRemote},
 		func(c *Config) any { return &c.Gossip.Bootstrap }},
-	{"gossip.cluster", false, textKind{"a name", checkCluster},
+	{"gossip.cluster", false, textKind{"a name", CheckCluster},
 		func(c *Config) any { return &c.Gossip.Cluster }},
 	{"gossip.secret", false, secretKind{},
 		func(c *Config) any { return &c.Gossip.Secret }},

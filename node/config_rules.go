@@ -13,7 +13,8 @@ import (
 // and of the label of every membership packet.
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
-func checkCluster(s string) string {
+// CheckCluster says what is wrong with a cluster's name, "" if nothing.
+func CheckCluster(s string) string {
 	if clusterName.MatchString(s) && !strings.Contains(s, "..") {
 		return ""
 	}

@@ -16,6 +16,7 @@ import (
 var fileOpeners = map[string]string{
 	"changeset/store.lockDatabase":    "the lock file beside the database",
 	"changeset/store.machineIdentity": "/etc/machine-id",
+	"changeset/store.removeBeside":    "the identity and lock files beside the database",
 	"changeset/store.readSidecar":     "the identity file beside the database",
 	"changeset/store.writeSidecar":    "the identity file beside the database, replaced by rename",
 	"node.readBounded":                "the configuration and, after readSchemaFile compared inodes, schema files",

@@ -32,6 +32,9 @@ type Config struct {
 	// KeepWAL keeps the WAL beside the file when the last connection closes, so that
 	// whoever only looks changes no byte of either.
 	KeepWAL bool
+	// WritableSchema lets SQL of ours that says PRAGMA writable_schema write the
+	// schema table. Never for a connection that clients use.
+	WritableSchema bool
 }
 
 // Open opens a connection. A file database is put into WAL mode, but for
@@ -123,8 +126,12 @@ func (c *Conn) configure(cfg Config, path string) error {
 	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(max(0, timeout.Milliseconds())))
 	lib.Xsqlite3_set_authorizer(c.tls, c.db, authorizeEntry, c.handle)
 	lib.Xsqlite3_progress_handler(c.tls, c.db, progressOps, progressEntry, c.handle)
+	defensive := int32(1)
+	if cfg.WritableSchema {
+		defensive = 0
+	}
 	for op, on := range map[int32]int32{
-		lib.SQLITE_DBCONFIG_DEFENSIVE:             1,
+		lib.SQLITE_DBCONFIG_DEFENSIVE:             defensive,
 		lib.SQLITE_DBCONFIG_TRUSTED_SCHEMA:        0,
 		lib.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION: 0,
 	} {
@@ -157,6 +164,9 @@ func (c *Conn) configure(cfg Config, path string) error {
 	lib.Xsqlite3_wal_hook(c.tls, c.db, walEntry, c.handle)
 	return c.readNames()
 }
+
+// EnterWAL puts the file into WAL mode, after an Open that kept its journal.
+func (c *Conn) EnterWAL() error { return c.enterWAL(false) }
 
 // enterWAL puts the file into WAL mode, which lasts in the file, unless the mode
 // is to stay as it is.

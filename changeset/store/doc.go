@@ -39,6 +39,13 @@
 // Where requests and remote changesets both wait, the side that had less of the
 // writer's time goes first (turns.go).
 //
+// # Work on a stopped database
+//
+// Check compares a database with itself (check.go, checklog.go). Adopt makes
+// somebody's SQLite file one of ours: it is surveyed (survey.go), then its rows are
+// taken in as versions of ours (rowtake.go). Eject takes all that is ours out again
+// (eject.go, pack.go). Each of them holds the lock of a node (offline.go).
+//
 // # Rules that keep it honest
 //
 // Nothing in the process opens the database, its -wal or its -shm but SQLite

@@ -28,6 +28,8 @@ type sidecar struct {
 	Actor changeset.ActorID `json:"actor"`
 	Opens int64             `json:"opens"`
 	Head  changeset.Version `json:"head"`
+	// Order is that of the schema before Eject, which it makes again: see packer.
+	Order []schemaEntry `json:"order,omitempty"`
 }
 
 func sidecarPath(db string) string { return db + "-id" }
@@ -180,7 +182,7 @@ func (w *writer) copyReason(file inode) string {
 	switch {
 	case err != nil:
 		return err.Error()
-	case beside == sidecar{}:
+	case beside.Actor == changeset.ActorID{}:
 		return "no identity file beside it"
 	case beside.Actor != w.meta.actor:
 		return "the identity file beside it names another actor"

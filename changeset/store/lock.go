@@ -20,10 +20,7 @@ var ErrInUse = errors.New("store: in use by another node")
 // database, since nothing but SQLite may open the database itself; it ends with
 // the process.
 func lockDatabase(path string) (*os.File, error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // one lock for all names of the file
-	}
-	f, err := os.OpenFile(path+"-lock", os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(lockPath(path), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +32,14 @@ func lockDatabase(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return f, nil
+}
+
+// lockPath names the lock file of the database at path: one for all its names.
+func lockPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return path + "-lock"
 }
 
 // explainOpen adds to SQLite's error why nothing can be written beside path, if

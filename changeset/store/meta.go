@@ -77,6 +77,9 @@ func (w *writer) settleMeta() error {
 		if err := w.writeValue("cluster", changeset.TextValue(cfg.Cluster)); err != nil {
 			return err
 		}
+		if err := w.beginAdoption(); err != nil {
+			return err
+		}
 	} else if err := w.readMeta(); err != nil {
 		return err
 	}
@@ -88,8 +91,18 @@ func (w *writer) settleMeta() error {
 	return w.writeMeta()
 }
 
-// checkOwnership tells a fresh file from one of ours and refuses all others.
-func (w *writer) checkOwnership() (fresh bool, err error) {
+// enterWAL puts the file into WAL mode, unless it is somebody else's: that keeps the
+// mode that it has.
+func (w *writer) enterWAL() error {
+	if _, err := w.isFresh(); err != nil {
+		return err
+	}
+	return w.conn.EnterWAL()
+}
+
+// isFresh tells a file that has nothing of ours, and of nobody else unless it is
+// being adopted, from one of ours, and refuses all others.
+func (w *writer) isFresh() (fresh bool, err error) {
 	var ours, foreign bool
 	err = w.conn.Each("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", nil, func(s *sqlite.Stmt) error {
 		name := string(s.View(0))
@@ -97,23 +110,19 @@ func (w *writer) checkOwnership() (fresh bool, err error) {
 		foreign = foreign || !strings.HasPrefix(name, internalPrefix)
 		return nil
 	})
-	if err != nil {
+	if err == nil && !ours && foreign && w.store.cfg.adopt == nil {
+		err = fmt.Errorf("%w: it has tables already; patina adopt makes it one, or start with a new file", ErrForeignFile)
+	}
+	return !ours, err
+}
+
+// checkOwnership tells a fresh file from one of ours and refuses all others.
+func (w *writer) checkOwnership() (fresh bool, err error) {
+	if fresh, err = w.isFresh(); fresh || err != nil {
+		return fresh, err
+	}
+	if err := w.checkFormat(); err != nil {
 		return false, err
-	}
-	if !ours {
-		if foreign {
-			return false, fmt.Errorf("%w: it has tables already; start with a new file and load the data through the API", ErrForeignFile)
-		}
-		return true, nil
-	}
-	format, _, err := w.readValue("format")
-	if err != nil {
-		return false, err
-	}
-	if n := format.Integer(); n > formatVersion {
-		return false, fmt.Errorf("%w: format %d, this program reads up to %d", ErrNewerFormat, n, formatVersion)
-	} else if n < formatVersion {
-		return false, fmt.Errorf("%w: format %d, this program reads %d; start the node with a new file, to which its peers bring the data", ErrOlderFormat, n, formatVersion)
 	}
 	cluster, _, err := w.readValue("cluster")
 	if err != nil {
@@ -122,7 +131,21 @@ func (w *writer) checkOwnership() (fresh bool, err error) {
 	if c := cluster.Text(); c != w.store.cfg.Cluster {
 		return false, fmt.Errorf("%w: it belongs to cluster %q, this node to %q", ErrForeignCluster, c, w.store.cfg.Cluster)
 	}
-	return false, nil
+	return false, w.checkAdopting()
+}
+
+// checkFormat refuses a file of ours whose internal tables have another layout.
+func (w *writer) checkFormat() error {
+	format, _, err := w.readValue("format")
+	if err != nil {
+		return err
+	}
+	if n := format.Integer(); n > formatVersion {
+		return fmt.Errorf("%w: format %d, this program reads up to %d", ErrNewerFormat, n, formatVersion)
+	} else if n < formatVersion {
+		return fmt.Errorf("%w: format %d, this program reads %d; start the node with a new file, to which its peers bring the data", ErrOlderFormat, n, formatVersion)
+	}
+	return nil
 }
 
 func (w *writer) readMeta() error {

@@ -13,9 +13,12 @@ import (
 // was ours, rows may have other rowids than their clocks.
 func (w *writer) loadSchema(ours bool) error {
 	w.conn.SetMode(sqlite.ModeInternal)
-	s, err := readSchema(w.conn)
+	s, err := w.readOwnSchema()
 	if err != nil {
 		return fmt.Errorf("read the schema: %w", err)
+	}
+	if err := w.forgetLocal(s); err != nil {
+		return err
 	}
 	left, _, err := w.readValue("schema")
 	if err != nil {

@@ -81,7 +81,7 @@ func (w *writer) readOurs() error {
 	if err := w.readMeta(); err != nil {
 		return err
 	}
-	if w.schema, err = readSchema(w.conn); err != nil {
+	if w.schema, err = w.readOwnSchema(); err != nil {
 		return fmt.Errorf("read the schema: %w", err)
 	}
 	return nil

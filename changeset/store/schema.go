@@ -190,6 +190,11 @@ func (s *schema) lookup(name string) *table { return s.tables[foldName(name)] }
 func (s *schema) exclude(t *table, reason string) {
 	delete(s.tables, foldName(t.name))
 	s.local[foldName(t.name)] = reason
+	for i := range t.indexes {
+		if x := &t.indexes[i]; !x.constraint {
+			s.local[foldName(x.name)] = "it is an index of " + t.name
+		}
+	}
 	s.seal()
 }
 

@@ -71,6 +71,7 @@ type Config struct {
 	// file system, beside Path.
 	VFS string
 
+	adopt *survey // of the file that Adopt opens; nil for everybody else
 	// stat looks at the file that SQLite opens at a path: stateOf, but for tests
 	// whose VFS is a simulated disk.
 	stat func(path string) (fileState, error)
@@ -187,11 +188,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := checkLinks(cfg.Path); err != nil {
 		return nil, err
 	}
-	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, Create: true, BusyTimeout: busyTimeout, CacheBytes: writerCache})
+	conn, err := sqlite.Open(sqlite.Config{Path: cfg.Path, VFS: cfg.VFS, Create: true, BusyTimeout: busyTimeout, CacheBytes: writerCache, KeepJournal: true})
 	if err != nil {
 		return nil, explainOpen(err, cfg.Path)
 	}
 	s := newStore(cfg, conn)
+	if err := s.writer.enterWAL(); err != nil {
+		return nil, errors.Join(explainOpen(fmt.Errorf("%s: %w", cfg.Path, err), cfg.Path), conn.Close())
+	}
 	if s.lock, err = lockDatabase(cfg.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

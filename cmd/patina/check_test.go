@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,4 +68,47 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %d, %q, want %q", test.args, status, errs, test.want)
 		}
 	}
+}
+
+func TestAdoptAndEject(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "app.db")
+	edit(t, file, "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); INSERT INTO t VALUES(1, 'x'), (2, 'y'); CREATE INDEX by_a ON t(a); CREATE TABLE u(a)")
+	schema := filepath.Join(t.TempDir(), "app.sql")
+	const tables = "table t: 2 rows\ntable u: left local: no primary key: rows of different nodes could not be told apart; "
+	const definition = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT);\nCREATE INDEX by_a ON t(a);\n"
+	for _, test := range []struct {
+		args         []string
+		status       int
+		begins, ends string // of what is printed
+	}{
+		{[]string{"agent", "--config", configFor(t, file)}, 1, "patina: ", "it has tables already; patina adopt makes it one, or start with a new file\n"},
+		{[]string{"adopt", "--cluster", "a b", file}, 1, `patina: "a b" is no cluster name: `, ""},
+		{[]string{"adopt", "--schema-out", file, file}, 1, "patina: " + file + " is there already", ""},
+		{[]string{"adopt", "--schema-out", schema, file}, 0, tables, "\nversions 1\nschema " + schema + ", for db.schema_paths of every node\n"},
+		{[]string{"adopt", file}, 1, "patina: ", "store: a patina database already\n"},
+		{[]string{"check", file}, 0, "actor ", "\ntables 1, rows 2, clocks 2, log entries 1, parked 0\nnothing differs\n"},
+		{[]string{"eject", file}, 0, "internal tables dropped ", "\njournal mode delete\n"},
+		{[]string{"eject", file}, 1, "patina: ", "there is nothing of ours in it\n"},
+		{[]string{"adopt", "--cluster", "other", file}, 0, tables, "every node:\n\n" + definition},
+		{[]string{"agent", "--config", configFor(t, file)}, 1, "patina: ", "it belongs to cluster \"other\", this node to \"default\"\n"},
+	} {
+		status, out, errs := patina(t, "", test.args...)
+		if out += errs; status != test.status || !strings.HasPrefix(out, test.begins) || !strings.HasSuffix(out, test.ends) {
+			t.Errorf("%q: status %d, %s", test.args, status, out)
+		}
+	}
+	if b, err := os.ReadFile(schema); err != nil || string(b) != definition {
+		t.Errorf("%v: %s", err, b)
+	}
+}
+
+// configFor writes a configuration of a node on file.
+func configFor(t *testing.T, file string) (name string) {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), "config.yaml")
+	text := fmt.Sprintf("db: {path: %q}\napi: {addr: 127.0.0.1:0}\ngossip: {addr: 127.0.0.1:0}\n", file)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

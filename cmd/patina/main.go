@@ -35,6 +35,8 @@ func commands() []*cli.Command {
 		statusCommand(),
 		membersCommand(),
 		reloadCommand(),
+		adoptCommand(),
+		ejectCommand(),
 		checkCommand(),
 		inspectCommand(),
 		versionCommand(),

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/patinadb/patina/changeset/store"
+)
+
+func ejectCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "eject",
+		Usage:     "make the database of a stopped node a plain SQLite file again",
+		ArgsUsage: "FILE",
+		Description: "Internal tables and the files beside the database go, the journal mode is that of before \"patina adopt\", and\n" +
+			"the file is vacuumed, which may number rows anew that have no declared number, as VACUUM always may.\n" +
+			"Tables and rows stay as they are. The node's history is lost: if it starts on the file again, after\n" +
+			"\"patina adopt\", it is a new actor. A run that was ended is finished by another one.",
+		Action: runEject,
+	}
+}
+
+func runEject(c *cli.Context) error {
+	file, err := databaseArgument(c)
+	if err != nil {
+		return err
+	}
+	out, err := store.Eject(store.Config{Path: file})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "internal tables dropped %d\njournal mode %s\n", out.Tables, out.Journal)
+	if err == nil && out.Unpacked != "" {
+		_, err = fmt.Fprintf(c.App.Writer, "not vacuumed: %s\n", printable(out.Unpacked))
+	}
+	return err
+}
