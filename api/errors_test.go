@@ -120,7 +120,7 @@ func TestNotReadySaysWhy(t *testing.T) {
 	if w.Code != 200 || !strings.Contains(w.Body.String(), `"ready":false,"not_ready":"no other member was met yet"`) {
 		t.Errorf("status: %d %s", w.Code, w.Body)
 	}
-	for _, empty := range []string{`"heads":{}`, `"members":[]`, `"parked":[]`} {
+	for _, empty := range []string{`"heads":{}`, `"members":[]`, `"parked":[]`, `"forked":[]`} {
 		if !strings.Contains(w.Body.String(), empty) {
 			t.Errorf("status lacks %s: %s", empty, w.Body)
 		}

@@ -75,6 +75,7 @@ func echoStatus() Status {
 		Members: []Member{{Actor: testActor, Addr: netip.MustParseAddrPort("127.0.0.1:8787"), APIAddr: "127.0.0.1:8080", State: "alive"}},
 		Queues:  []Queue{{"q", 1, 2, 3}},
 		Parked:  []Parked{{testActor, 9, "unknown table t"}},
+		Forked:  []Forked{{testActor, "version 2 differs"}},
 		WAL:     WAL{Bytes: 4120, OutsideRead: 2.5, Refused: "full", Failure: "disk I/O error"},
 		Log:     Log{Bytes: 9, Pruned: 8, Held: "peer"},
 	}

@@ -45,6 +45,7 @@ type Status struct {
 	Members      []Member `json:"members"` // the node itself included
 	Queues       []Queue  `json:"queues"`
 	Parked       []Parked `json:"parked"`
+	Forked       []Forked `json:"forked"`
 	WAL          WAL      `json:"wal"`
 	Log          Log      `json:"log"`
 	// Counters holds what should stay 0 or rare, since the start: links refused or
@@ -76,6 +77,12 @@ type Parked struct {
 	Actor   changeset.ActorID `json:"actor"`
 	Version changeset.Version `json:"version"`
 	Reason  string            `json:"reason"`
+}
+
+// Forked names an actor under whose id two databases wrote, and what showed it.
+type Forked struct {
+	Actor  changeset.ActorID `json:"actor"`
+	Reason string            `json:"reason"`
 }
 
 // Log is the state of the log of changesets, kept to serve peers that were away.
@@ -111,6 +118,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) error {
 	s.Members = append([]Member{}, s.Members...)
 	s.Queues = append(append([]Queue{}, s.Queues...), a.writes.queue(), a.reads.queue())
 	s.Parked = append([]Parked{}, s.Parked...)
+	s.Forked = append([]Forked{}, s.Forked...)
 	return a.replyJSON(w, s)
 }
 

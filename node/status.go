@@ -31,6 +31,9 @@ func (n *Node) Status() api.Status {
 	for _, p := range n.store.Parked() {
 		s.Parked = append(s.Parked, api.Parked{Actor: p.Actor, Version: p.Version, Reason: p.Reason})
 	}
+	for _, f := range n.store.Forked() {
+		s.Forked = append(s.Forked, api.Forked(f))
+	}
 	s.WAL = walStatus(n.store.WAL())
 	s.Log = api.Log(n.store.Log())
 	s.Queues = n.queues(m)
@@ -60,6 +63,7 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 	}
 	for name, count := range map[string]uint64{
 		"store.forked":            n.store.Forks(),
+		"store.new_actor":         n.store.Renewals(),
 		"store.time_beyond_drift": n.store.Drifted(),
 		"store.index_dropped":     n.store.IndexesDropped(),
 		"store.rerun":             n.store.Reruns(),

@@ -33,6 +33,10 @@
 // another process made and that keeps a changeset out is dropped (harm.go); what
 // is parked for another reason than its names is tried again (retry.go).
 //
+// A file that was copied, restored or rolled back goes on under a new actor id:
+// found at open (identity.go), by versions of our own that arrive (apply.go) or that a
+// peer's vector names (meet.go). Two histories under one id are marked (fork.go).
+//
 // What the log amounts to (vectors, heads, clock sums) is saved now and then, and an
 // open reads the log from there on (state.go).
 //

@@ -56,7 +56,7 @@ const statusText = `{"actor_id":"` + testActor + `","cluster":"default","version
 	`"vector_digest":"0000000000000000000000000000000000000000000000000000000000000001","schema_digest":"0000000000000000000000000000000000000000000000000000000000000002",` +
 	`"members":[{"actor_id":"` + testActor + `","addr":"127.0.0.1:8787","api_addr":"127.0.0.1:8080","state":"alive","rtt_ms":0},` +
 	`{"actor_id":"21223344-5566-4777-8899-aabbccddeeff","addr":"127.0.0.1:8788","api_addr":"127.0.0.1:8081","state":"suspect","rtt_ms":0.4}],` +
-	`"queues":[{"name":"api.reads","depth":0,"capacity":1024,"dropped":2}],"parked":[],"wal":{"bytes":268435456,"outside_read_s":90.4,"writes_refused":"writes are refused for now","failure":"disk I/O error"},"ready":false,"not_ready":"no member met"}`
+	`"queues":[{"name":"api.reads","depth":0,"capacity":1024,"dropped":2}],"parked":[],"forked":[{"actor":"` + testActor + `","reason":"version 2 differs"}],"wal":{"bytes":268435456,"outside_read_s":90.4,"writes_refused":"writes are refused for now","failure":"disk I/O error"},"ready":false,"not_ready":"no member met"}`
 
 func TestVerbs(t *testing.T) {
 	answers := map[string]string{
@@ -115,6 +115,7 @@ func TestStatus(t *testing.T) {
 	for _, want := range []string{
 		"actor    " + testActor, "uptime   1m1s", "ready    no: no member met", "vector   00000", "suspect",
 		"HEADS OF                              VERSION\n" + testActor + "  7\n", "api.reads  0      1024      2\n",
+		"FORKED ACTOR                          REASON\n" + testActor + "  version 2 differs\n",
 		"\nanother process has been reading for 1m30s or more and keeps the write-ahead log, 268435456 bytes, from being reset\n",
 		"\nthe write-ahead log cannot be moved into the database file: disk I/O error\n\nwrites are refused for now\n",
 	} {

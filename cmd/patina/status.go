@@ -80,7 +80,13 @@ func printStatus(c *cli.Context, s *client.Status) error {
 			return err
 		}
 	}
-	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), printLogs(c, s))
+	forked := newGrid(c.App.Writer, "FORKED ACTOR", "REASON").after("\n")
+	for _, f := range s.Forked {
+		if err := forked.add(f.Actor.String(), printable(f.Reason)); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), forked.flushIfAny(), printLogs(c, s))
 }
 
 // printLogs tells of a log of changesets that stays beyond its bounds, and of a

@@ -51,3 +51,27 @@ func (m *Member) Forge() {
 		m.cluster.t.Fatalf("%s holds no inode that could be forged", m.Path())
 	}
 }
+
+// Save copies the folder of a member that does not run, as a snapshot of its disk
+// would, and returns where to.
+func (m *Member) Save() string {
+	m.cluster.t.Helper()
+	saved := m.cluster.t.TempDir()
+	m.copyFolder(m.Dir, saved)
+	return saved
+}
+
+// Rollback puts what Save returned in the place of the files of a member that does
+// not run. They stay the same files with the contents of then, their identity
+// included: by itself the node cannot tell.
+func (m *Member) Rollback(saved string) {
+	m.cluster.t.Helper()
+	m.copyFolder(saved, m.Dir)
+}
+
+func (m *Member) copyFolder(from, to string) {
+	m.cluster.t.Helper()
+	if out, err := exec.CommandContext(m.cluster.t.Context(), "cp", "-R", from+"/.", to).CombinedOutput(); err != nil {
+		m.cluster.t.Fatalf("copy a folder of %s: %v: %s", m.Name, err, out)
+	}
+}
