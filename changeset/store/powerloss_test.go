@@ -220,7 +220,7 @@ func (f *faulty) checkpoint(truncate bool) (err error) {
 // left: the store opens, every acknowledged transaction is there, and what is
 // there is whole: known changesets, whose replay gives the rows and clocks.
 func TestPowerLoss(t *testing.T) {
-	pairs := 300
+	pairs := 200
 	switch {
 	case *long:
 		pairs = 20000
@@ -256,7 +256,7 @@ func TestPowerLoss(t *testing.T) {
 // have dropped what it was for, and no later one brings it back. So it is moved
 // out of the WAL once more before that starts over.
 func TestPowerLossAfterFailedCheckpoints(t *testing.T) {
-	pairs := 200
+	pairs := 130
 	switch {
 	case *long:
 		pairs = 5000
