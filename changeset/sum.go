@@ -92,12 +92,17 @@ func (s *Summer) Clock(key KeyHash, k *Clock) (sum Sum) {
 	return sum
 }
 
-// columnSet is the sum of the hashes of the names, 0 for none.
+// columnSet is the sum of the hashes of the names, 0 for none. A damaged clock, or
+// one of before another process dropped a column, may name a column that is not
+// there: it counts as nothing.
 func (s *Summer) columnSet(set ColumnSet) (hash uint64) {
 	if set.Equal(s.set) {
 		return s.hash
 	}
 	for i := range set.All {
+		if i >= len(s.columns) {
+			break
+		}
 		hash += s.columns[i]
 	}
 	s.set, s.hash = set, hash

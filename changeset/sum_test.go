@@ -73,3 +73,13 @@ func TestSumOfFormat(t *testing.T) {
 		t.Errorf("sum is {%#x, %#x}, not {%#x, %#x}", got.Low, got.High, want.Low, want.High)
 	}
 }
+
+// TestSumOfAColumnThatIsNotThere does not end the program.
+func TestSumOfAColumnThatIsNotThere(t *testing.T) {
+	s := NewSummer("t", 1, []string{"a", "b"})
+	stamp := Stamp{Time: 1, Actor: ActorID{1}, Version: 1}
+	within := s.Clock(KeyHash{}, &Clock{CausalLength: 1, Groups: []Group{{FirstColumns(2), stamp}}})
+	if beyond := s.Clock(KeyHash{}, &Clock{CausalLength: 1, Groups: []Group{{FirstColumns(70), stamp}}}); beyond != within {
+		t.Errorf("sum %x, want %x", beyond, within)
+	}
+}

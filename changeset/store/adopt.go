@@ -60,7 +60,7 @@ func adopt(ctx context.Context, cfg Config, limits chunkLimits) (a *Adoption, er
 func (w *writer) adoptAll(ctx context.Context, limits chunkLimits) (*Adoption, error) {
 	a := &Adoption{Actor: w.actors.self, Resumed: w.store.cfg.adopt.resumed}
 	for _, t := range w.schema.sorted() {
-		_, versions, err := w.takeRows(ctx, t.name, limits)
+		_, versions, err := w.takeRows(ctx, t.name, rowTaking{chunkLimits: limits})
 		a.Versions += versions
 		if err != nil {
 			return a, fmt.Errorf("adopt %s: %w; run it again to go on", w.store.cfg.Path, err)

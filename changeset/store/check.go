@@ -86,6 +86,9 @@ func (r *Report) add(table string, what Difference, example string) {
 // finds ends it, since what is read then proves nothing.
 func Check(ctx context.Context, cfg Config) (*Report, error) {
 	how := sqlite.Config{ReadOnly: true, KeepJournal: true, KeepWAL: hasWAL(cfg.Path)}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s, err := openOffline(cfg, how)
 	if err != nil {
 		return nil, err

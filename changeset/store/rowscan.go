@@ -55,12 +55,14 @@ func rowClockSQL(t *table, more []string, where string) string {
 		rowid = "t." + t.rowid
 	}
 	terms := append(keyTerms(t, "t."), "c.m", tomb, rowid)
-	sql := "SELECT " + strings.Join(append(terms, more...), ", ") + " FROM " + quoteIdent(t.name) + " t LEFT JOIN " + quoteIdent(clockTable(t)) + " c ON " + clockJoin(t)
+	sql := "SELECT " + joinTerms(append(terms, more...)) + " FROM " + quoteIdent(t.name) + " t LEFT JOIN " + quoteIdent(clockTable(t)) + " c ON " + clockJoin(t)
 	if where != "" {
-		sql += " WHERE " + where + " ORDER BY " + strings.Join(cursorTerms(t), ", ")
+		sql += " WHERE " + where + " ORDER BY " + joinTerms(cursorTerms(t))
 	}
 	return sql
 }
+
+func joinTerms(terms []string) string { return strings.Join(terms, ", ") }
 
 // cursorTerms are what a scan of t in parts goes by.
 func cursorTerms(t *table) []string {

@@ -52,26 +52,33 @@ func (w *writer) makeVersion(collect func() error) error {
 	}
 }
 
+// rowTaking is how the rows of one table are taken in.
+type rowTaking struct {
+	chunkLimits
+	skip  bool                 // pass over rows that no changeset can hold; else they are an error
+	known map[uint64]loggedRow // of rows without a clock, by the low half of the key's hash
+}
+
 // takeRows makes versions of all rows of a table that have no living clock, and
 // returns how many rows and versions.
-func (w *writer) takeRows(ctx context.Context, name string, limits chunkLimits) (rows, versions int64, err error) {
+func (w *writer) takeRows(ctx context.Context, name string, how rowTaking) (rows, versions int64, err error) {
 	var cursor []sqlite.Value
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return rows, versions, err
 		}
-		c := rowChunk{w: w, limits: limits, cursor: cursor}
+		c := rowChunk{w: w, rowTaking: how, cursor: cursor}
 		err := w.makeVersion(func() error { return c.collect(name) })
 		if err != nil {
 			return rows, versions, fmt.Errorf("table %s: %w", name, err)
 		}
 		cursor, more = c.last, c.full
-		if c.rows == 0 {
+		if c.taken == 0 {
 			continue
 		}
-		rows, versions = rows+int64(c.rows), versions+1
-		if limits.done != nil {
-			if err := limits.done(); err != nil {
+		rows, versions = rows+int64(c.taken), versions+1
+		if how.done != nil {
+			if err := how.done(); err != nil {
 				return rows, versions, err
 			}
 		}
@@ -84,11 +91,18 @@ func (w *writer) takeRows(ctx context.Context, name string, limits chunkLimits) 
 
 // rowChunk gathers the rows of one version.
 type rowChunk struct {
+	rowTaking
 	w            *writer
-	limits       chunkLimits
 	cursor, last []sqlite.Value // where the chunk before ended; where this one did
-	rows, values int
+	taken, cells int
 	full         bool
+	dead         []deadRow
+}
+
+// deadRow is a row whose clock has to be made dead before it is inserted.
+type deadRow struct {
+	ref   rowRef
+	clock changeset.Clock
 }
 
 func (c *rowChunk) collect(name string) error {
@@ -96,31 +110,74 @@ func (c *rowChunk) collect(name string) error {
 	if t == nil {
 		return fmt.Errorf("%w: another process changed the table", errTransactionLost)
 	}
-	c.rows, c.values, c.full = 0, 0, false // it may run again: see makeVersion
-	keys := len(t.key)
-	width := keys + len(t.data)
+	c.taken, c.cells, c.full, c.dead = 0, 0, false, nil // it may run again: see makeVersion
 	var clock changeset.Clock
 	err := c.w.conn.Each(rowClockSQL(t, quotedData(t), c.where(t)), c.cursor, func(st *sqlite.Stmt) error {
-		if state := c.w.clockOfRow(t, st, &clock); state != clockMissing && state != clockDead {
+		state := c.w.clockOfRow(t, st, &clock)
+		if state != clockMissing && state != clockDead {
 			return nil
 		}
-		b := &c.w.capture
-		if err := b.addStored(t, st); err != nil {
+		return c.take(t, st, &clock)
+	})
+	if err != nil && !errors.Is(err, errChunkFull) {
+		return err
+	}
+	return c.bury(t)
+}
+
+// take takes one row of rowClockSQL. living is what its clock was read into, if it
+// has one beside a tombstone.
+func (c *rowChunk) take(t *table, st *sqlite.Stmt, living *changeset.Clock) error {
+	keys, b := len(t.key), &c.w.capture
+	mark := b.mark()
+	if err := b.addStored(t, st); err != nil {
+		b.truncate(mark)
+		if c.skip {
+			return nil
+		}
+		return err
+	}
+	if row, ok := c.known[hashColumns(st, keys).Low]; ok && st.Kind(keys) == changeset.Null && st.Kind(keys+1) == changeset.Null {
+		c.dead = append(c.dead, deadRow{rowOf(st, keys), deadClock(row.length, row.stamp)})
+	} else if t.layout == layoutRowid && st.Kind(keys) != changeset.Null {
+		c.dead = append(c.dead, c.longer(st, keys, living))
+	}
+	c.taken, c.cells = c.taken+1, c.cells+keys+len(t.data)
+	if c.taken < c.rows && c.cells < c.values && len(b.data) < c.bytes {
+		return nil
+	}
+	if c.full, c.last = true, columnValues(st, keys); !t.withoutRowid {
+		c.last = []sqlite.Value{changeset.IntegerValue(st.Integer(keys + 2))}
+	}
+	return errChunkFull
+}
+
+// longer is the longer of the two lives that a row has at once: by its clock and by
+// its tombstone.
+func (c *rowChunk) longer(st *sqlite.Stmt, keys int, living *changeset.Clock) deadRow {
+	var tomb changeset.Clock
+	if c.w.actors.decodeClock(st.View(keys+1), &tomb) != nil || tomb.CausalLength < living.CausalLength {
+		tomb = deadClock(living.CausalLength, living.Groups[0].Stamp)
+	}
+	return deadRow{rowOf(st, keys), tomb}
+}
+
+func rowOf(st *sqlite.Stmt, keys int) rowRef {
+	return rowRef{key: columnValues(st, keys), hash: hashColumns(st, keys), rowid: st.Integer(keys + 2)}
+}
+
+// bury writes the clocks that the rows are to be inserted above.
+func (c *rowChunk) bury(t *table) error {
+	s, err := c.w.statements(t)
+	if err != nil {
+		return err
+	}
+	for i := range c.dead {
+		if err := c.w.putClock(s, &c.dead[i].ref, &c.dead[i].clock, nowhere); err != nil {
 			return err
 		}
-		c.rows, c.values = c.rows+1, c.values+width
-		if c.rows < c.limits.rows && c.values < c.limits.values && len(b.data) < c.limits.bytes {
-			return nil
-		}
-		if c.full, c.last = true, columnValues(st, keys); !t.withoutRowid {
-			c.last = []sqlite.Value{changeset.IntegerValue(st.Integer(keys + 2))}
-		}
-		return errChunkFull
-	})
-	if errors.Is(err, errChunkFull) {
-		err = nil
 	}
-	return err
+	return nil
 }
 
 // where is the condition on rows that the chunks before did not reach.
@@ -163,6 +220,9 @@ func (b *captureBuffer) addStored(t *table, st *sqlite.Stmt) error {
 		b.data = changeset.AppendValue(b.data, v)
 	}
 	e.new.to = uint32(len(b.data))
+	if size := e.new.to - e.new.from; size > maxRowSize {
+		return fmt.Errorf("row %s: its values take %d bytes, more than a changeset can hold", printKey(key), size)
+	}
 	b.events = append(b.events, e)
 	return nil
 }

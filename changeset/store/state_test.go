@@ -158,3 +158,17 @@ func TestSumsFollowTheSchema(t *testing.T) {
 		}
 	}
 }
+
+// TestClocksOfAColumnThatAnotherProcessDropped end nobody: they name more columns
+// than there are.
+func TestClocksOfAColumnThatAnotherProcessDropped(t *testing.T) {
+	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.damaged = true
+	n.exec("INSERT INTO item(id, a) VALUES(1, 'x'), (2, 'y')")
+	outside(t, n.cfg.Path, "ALTER TABLE item DROP COLUMN c")
+	n.exec("UPDATE item SET a = 'z' WHERE id = 1", "DELETE FROM item WHERE id = 2")
+	apply(t, n, sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "b", 9))...)
+	if got := n.query("SELECT a, b FROM item"); got != "'z'|9" {
+		t.Errorf("rows %s", got)
+	}
+}

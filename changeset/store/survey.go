@@ -36,6 +36,9 @@ const maxRowSize = changeset.MaxEncodedSize - 1<<20
 // surveyFile looks at the file at cfg.Path and changes no byte of it. The plain
 // database of somebody else is read whole: every row must be one that we can hold.
 func surveyFile(ctx context.Context, cfg Config) (v *survey, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s, err := openOffline(cfg, sqlite.Config{ReadOnly: true, KeepJournal: true, KeepWAL: hasWAL(cfg.Path)})
 	if err != nil {
 		return nil, err

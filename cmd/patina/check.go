@@ -17,8 +17,13 @@ func checkCommand() *cli.Command {
 		ArgsUsage: "FILE",
 		Description: "Runs SQLite's quick_check, compares every row with its clock and every clock with its row, the clock\n" +
 			"sums with the clocks, and the log with what is recorded as applied. Prints what differs; then the exit\n" +
-			"status is 1. The file stays as it is.",
-		Flags:  []cli.Flag{jsonFlag("print JSON")},
+			"status is 1. The file stays as it is, but with --repair: then rows that another program wrote become\n" +
+			"versions of this node, which peers get, rows that it removed become deletions, and sums are made anew;\n" +
+			"what still differs is printed. Values that it changed in a row that stays do not show.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "repair", Usage: "make the clocks agree with the rows, then check"},
+			jsonFlag("print JSON"),
+		},
 		Action: runCheck,
 	}
 }
@@ -39,6 +44,11 @@ func runCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("repair") {
+		if err := repair(c, file); err != nil {
+			return err
+		}
+	}
 	r, err := store.Check(c.Context, store.Config{Path: file})
 	if err != nil {
 		return err
@@ -51,6 +61,21 @@ func runCheck(c *cli.Context) error {
 	if err == nil && !r.Clean() {
 		err = errDiffers
 	}
+	return err
+}
+
+// repair repairs a database and says what it did, on standard error where standard
+// output is JSON.
+func repair(c *cli.Context, file string) error {
+	done, err := store.Repair(c.Context, store.Config{Path: file})
+	if err != nil {
+		return err
+	}
+	out := c.App.Writer
+	if c.Bool("json") {
+		out = c.App.ErrWriter
+	}
+	_, err = fmt.Fprintf(out, "repaired: rows inserted %d, deleted %d; clocks moved %d, dropped %d; versions %d\n", done.Inserted, done.Deleted, done.Moved, done.Dropped, done.Versions)
 	return err
 }
 

@@ -58,6 +58,10 @@ func TestCheck(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil || status != 1 || len(r.Findings) != 1 || r.Findings[0].Count != 2 || r.Findings[0].Table != "t" {
 		t.Errorf("%d, %v: %s", status, err, out)
 	}
+	status, out, errs = patina(t, "", "check", "--repair", file)
+	if status != 0 || errs != "" || !strings.HasPrefix(out, "repaired: rows inserted 2, deleted 0; clocks moved 0, dropped 0; versions 1\nactor ") || !strings.HasSuffix(out, "\ntables 1, rows 2, clocks 2, log entries 1, parked 0\nnothing differs\n") {
+		t.Errorf("%d, %s%s", status, out, errs)
+	}
 	for _, test := range []struct{ args, want string }{
 		{"", "patina: check takes one database file\n"},
 		{file + ".none", "patina: stat " + file + ".none: no such file or directory\n"},
