@@ -20,7 +20,12 @@ import (
 // ErrInvalid if it breaks a rule of FORMAT.md (a key twice, a NULL in a key).
 func Seal(c *Changeset) (Sealed, error) {
 	e := encoders.Get().(*encoder)
-	defer e.release()
+	defer encoders.Put(e)
+	return e.seal(c)
+}
+
+func (e *encoder) seal(c *Changeset) (Sealed, error) {
+	defer e.reset()
 	h, err := e.header(c.Header)
 	if err == nil {
 		err = e.tables(c.Tables)
@@ -49,13 +54,13 @@ var encoders = sync.Pool{New: func() any { return new(encoder) }}
 // maxKept bounds the buffers that an idle encoder keeps, in elements of each.
 const maxKept = 1 << 20
 
-func (e *encoder) release() {
+// reset makes e ready for the next Seal.
+func (e *encoder) reset() {
 	if cap(e.b) > maxKept || cap(e.order) > maxKept {
 		*e = encoder{}
 	}
 	clear(e.column[:cap(e.column)]) // do not pin the caller's values
 	e.b, e.values, e.bytes = e.b[:0], 0, 0
-	encoders.Put(e)
 }
 
 func invalid(format string, args ...any) error {

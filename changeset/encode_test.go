@@ -243,8 +243,9 @@ func TestDecodedColumnsAreThoseCarried(t *testing.T) {
 func TestCodecAllocatesLittle(t *testing.T) {
 	c := inserted(100)
 	s := mustSeal(t, c)
+	e := new(encoder) // Seal's own come from a pool, which forgets some when it likes
 	for desc, f := range map[string]func(){
-		"seal":   func() { mustSeal(t, c) },
+		"seal":   func() { _, _ = e.seal(c) },
 		"open":   func() { _, _ = Open(s.Data) },
 		"decode": func() { mustDecode(t, s) },
 	} {
