@@ -2,8 +2,6 @@ package store
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -139,8 +137,9 @@ func (k *knownPeers) lowest(actor changeset.ActorID) (head changeset.Version, pe
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	head = changeset.MaxVersion
-	for _, id := range slices.SortedFunc(maps.Keys(k.byID), changeset.ActorID.Compare) {
-		if n := unbroken(k.byID[id].holds, actor); n < head {
+	for id, p := range k.byID {
+		n := unbroken(p.holds, actor)
+		if n < head || n == head && n < changeset.MaxVersion && id.Compare(peer) < 0 {
 			head, peer = n, id
 		}
 	}

@@ -25,7 +25,11 @@ const (
 	// pruneAfterStart is how long the members have to come up first: whom the store
 	// does not know yet holds nothing back.
 	pruneAfterStart = time.Minute
-	prunePeriod     = 5 * time.Second // between looks that find nothing to prune
+	prunePeriod     = 5 * time.Second // between looks that find something to prune
+	pruneHeldPeriod = time.Minute     // after one that found nothing that may go
+	// pruneAgeError is how much longer than Config.LogMaxAge, as a part of it, an
+	// entry may stay that came in old.
+	pruneAgeError = 10
 )
 
 // pruneEntries is how many entries one transaction takes out of the log.
@@ -80,10 +84,11 @@ func (w *writer) pruneLog(now time.Time) error {
 		return nil
 	}
 	w.nextPrune = now.Add(prunePeriod)
-	if w.store.cfg.LogMaxBytes == 0 && w.store.cfg.LogMaxAge == 0 {
+	p := &pruning{writer: w, now: now}
+	if !p.tooMuch() && (w.store.cfg.LogMaxAge == 0 || now.Before(w.nextAged)) {
+		w.store.logState.held.Store(&p.held)
 		return nil
 	}
-	p := &pruning{writer: w, now: now}
 	if err := p.look(); err != nil {
 		return fmt.Errorf("look for the oldest entries of the log: %w", err)
 	}
@@ -102,8 +107,11 @@ func (w *writer) pruneLog(now time.Time) error {
 	w.store.logState.held.Store(&p.held)
 	w.store.logState.bytes.Store(w.logBytes)
 	w.store.logState.pruned.Add(uint64(pruned))
-	if pruned == pruneEntries {
+	switch pruned {
+	case pruneEntries:
 		w.nextPrune = now // there is more: go on at the next tick
+	case 0:
+		w.nextPrune = now.Add(pruneHeldPeriod)
 	}
 	return nil
 }
@@ -112,12 +120,20 @@ func (w *writer) pruneLog(now time.Time) error {
 // those that may not.
 func (p *pruning) look() error {
 	p.limits = make([]changeset.Version, len(p.actors.ids))
+	maxAge := p.store.cfg.LogMaxAge
+	p.nextAged = p.now.Add(maxAge / pruneAgeError)
 	for ord, actor := range p.actors.ids {
 		e, ok, err := p.next(ord, 0)
 		if err != nil {
 			return err
 		}
-		if !ok || !p.overdue(&e) {
+		if !ok {
+			continue
+		}
+		if aged := e.time.Add(maxAge); aged.Before(p.nextAged) {
+			p.nextAged = aged
+		}
+		if !p.overdue(&e) {
 			continue
 		}
 		floor, _ := p.store.peers.lowest(actor)
@@ -143,10 +159,16 @@ func (p *pruning) stays(e *logEntry) bool {
 	return true
 }
 
+// tooMuch reports whether the log has more bytes than it may.
+func (p *pruning) tooMuch() bool {
+	most := p.store.cfg.LogMaxBytes
+	return most > 0 && p.logBytes > most
+}
+
 // overdue reports whether an entry is to go, if nobody needs it.
 func (p *pruning) overdue(e *logEntry) bool {
-	cfg := &p.store.cfg
-	return cfg.LogMaxBytes > 0 && p.logBytes > cfg.LogMaxBytes || cfg.LogMaxAge > 0 && p.now.Sub(e.time) > cfg.LogMaxAge
+	maxAge := p.store.cfg.LogMaxAge
+	return p.tooMuch() || maxAge > 0 && p.now.Sub(e.time) > maxAge
 }
 
 // next reads the first entry of an actor after a version.

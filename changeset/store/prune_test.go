@@ -54,6 +54,7 @@ func (n *node) insertRows(count int) {
 // TestLogIsPruned by its bytes and its age, the oldest first, down to the newest of
 // each actor.
 func TestLogIsPruned(t *testing.T) {
+	t.Parallel()
 	const entry = 100 // no entry has less bytes than this
 	foreign := changeset.NewActorID()
 	start := func(t *testing.T, cfg Config, remote time.Duration) *node {
@@ -105,6 +106,7 @@ func TestLogIsPruned(t *testing.T) {
 
 // TestPrunedLogAmountsToTheSame after a restart and after a crash.
 func TestPrunedLogAmountsToTheSame(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema), LogMaxBytes: 1})
 	n.insertRows(30)
 	n.exec("DELETE FROM item WHERE id % 3 = 0")
@@ -149,6 +151,7 @@ func TestPrunedLogAmountsToTheSame(t *testing.T) {
 // TestLogIsKeptForPeers that lack something, also over a restart, until nobody
 // heard of them for a month.
 func TestLogIsKeptForPeers(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	clock := &atomic.Int64{} // nanoseconds on top of now
 	n := start(t, Config{Schema: schemaOf(itemsSchema), LogMaxBytes: 1, Now: func() time.Time { return now.Add(time.Duration(clock.Load())) }})
@@ -218,6 +221,7 @@ func TestLogIsPrunedByItself(t *testing.T) {
 
 // TestFailedPruningLeavesTheLog as it was, in the file and in memory.
 func TestFailedPruningLeavesTheLog(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema), LogMaxBytes: 1})
 	n.insertRows(10)
 	outside(t, n.cfg.Path, "CREATE TRIGGER guard BEFORE DELETE ON __patina_log WHEN old.k & 1099511627775 = 5 BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
@@ -235,5 +239,36 @@ func TestFailedPruningLeavesTheLog(t *testing.T) {
 	n.prune(time.Now())
 	if got := n.logged(n.Actor()); got != "10" {
 		t.Errorf("log has %s", got)
+	}
+}
+
+// TestLogIsLookedAtWhenSomethingMayGo and left alone before: entries are read from
+// the disk for it.
+func TestLogIsLookedAtWhenSomethingMayGo(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	n := start(t, Config{Schema: schemaOf(itemsSchema), LogMaxBytes: 1 << 40, LogMaxAge: 100 * time.Hour})
+	n.tampered, n.damaged = true, true
+	n.insertRows(3)
+	n.prune(now)
+	outside(t, n.cfg.Path, "UPDATE __patina_log SET data = x'00'") // who looks, fails
+	looks := func(after time.Duration) (looked bool) {
+		n.onWriter(func(w *writer) {
+			w.nextPrune = now
+			looked = w.pruneLog(now.Add(after)) != nil
+		})
+		return looked
+	}
+	for _, test := range []struct {
+		after time.Duration
+		want  bool
+	}{{pruneHeldPeriod, false}, {9 * time.Hour, false}, {10 * time.Hour, true}, {101 * time.Hour, true}} {
+		if got := looks(test.after); got != test.want {
+			t.Errorf("after %v: looked %v", test.after, got)
+		}
+	}
+	n.onWriter(func(w *writer) { w.logBytes = 1<<40 + 1 })
+	if !looks(0) {
+		t.Error("not looked at with too many bytes")
 	}
 }

@@ -322,9 +322,10 @@ type writer struct {
 	logBytes int64           // of the changesets in the log, as they are stored
 	saved    *state
 	unsaved  int // versions since
-	// nextPrune is when the log is looked at next.
-	nextPrune time.Time
-	retries   retries
+	// nextPrune is when the log is looked at next, and nextAged when an entry of it
+	// may be too old.
+	nextPrune, nextAged time.Time
+	retries             retries
 
 	turns      turns
 	unfinished *applyJob     // taken from the queue, and not yet applied whole
