@@ -19,11 +19,17 @@ var ErrInUse = errors.New("store: in use by another node")
 // would number two changesets alike. The lock is flock(2) on a file beside the
 // database, since nothing but SQLite may open the database itself; it ends with
 // the process.
+//
+// A child process that this one is starting holds the lock too until its program
+// runs (fork copies it, exec closes it), also one that its owner has let go: such a
+// start is waited for.
 func lockDatabase(path string) (*os.File, error) {
 	f, err := os.OpenFile(lockPath(path), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
+	syscall.ForkLock.RLock()
+	syscall.ForkLock.RUnlock()
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {

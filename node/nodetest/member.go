@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/patinadb/patina/changeset"
@@ -114,10 +113,6 @@ func (m *Member) config() node.Config {
 // Start opens the node on its files, as they are, and runs it.
 func (m *Member) Start() {
 	m.cluster.t.Helper()
-	// A process that another test is starting (see Copy) has our files open until its
-	// program runs, and with them the lock of the database.
-	syscall.ForkLock.RLock()
-	syscall.ForkLock.RUnlock()
 	n, err := node.New(context.Background(), m.config())
 	if err != nil {
 		m.cluster.t.Fatalf("start %s: %v", m.Name, err)
