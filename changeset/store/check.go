@@ -118,12 +118,7 @@ func (w *writer) check() (*Report, error) {
 		return nil, err
 	}
 	r := &Report{}
-	err := w.conn.Each("PRAGMA quick_check", nil, func(st *sqlite.Stmt) error {
-		if line := string(st.View(0)); line != "ok" {
-			r.add("", DamagedFile, strings.Join(strings.Fields(line), " "))
-		}
-		return nil
-	})
+	err := w.eachDamage(func(line string) error { r.add("", DamagedFile, line); return nil })
 	if errors.Is(err, sqlite.ErrCorrupt) {
 		r.add("", DamagedFile, err.Error())
 		err = nil

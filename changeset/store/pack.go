@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -143,10 +142,5 @@ func (w *writer) renumberSchema(want []schemaEntry) error {
 			return err
 		}
 	}
-	return w.conn.Each("PRAGMA quick_check(1)", nil, func(st *sqlite.Stmt) error {
-		if line := string(st.View(0)); line != "ok" && !strings.Contains(line, "CHECK constraint failed") {
-			return fmt.Errorf("%w: %s", sqlite.ErrCorrupt, line)
-		}
-		return nil
-	})
+	return w.quickCheck()
 }

@@ -94,9 +94,14 @@ func (w *writer) quickCheck() error {
 	if err := w.conn.SetIgnoreChecks(true); err != nil {
 		return err
 	}
-	return w.conn.Each("PRAGMA quick_check(1)", nil, func(st *sqlite.Stmt) error {
+	return w.eachDamage(func(line string) error { return fmt.Errorf("%w: %s", sqlite.ErrCorrupt, line) })
+}
+
+// eachDamage calls f for each thing that SQLite's quick_check finds.
+func (w *writer) eachDamage(f func(line string) error) error {
+	return w.conn.Each("PRAGMA quick_check", nil, func(st *sqlite.Stmt) error {
 		if line := string(st.View(0)); line != "ok" {
-			return fmt.Errorf("%w: %s", sqlite.ErrCorrupt, strings.Join(strings.Fields(line), " "))
+			return f(strings.Join(strings.Fields(line), " "))
 		}
 		return nil
 	})
