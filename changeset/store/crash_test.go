@@ -81,9 +81,9 @@ func (integerSink) Columns([]string) error { return nil }
 
 func (s integerSink) Row(values []sqlite.Value) error { *s.n = int(values[0].Integer()); return nil }
 
-// crashRun starts a child on path, kills it at a random moment of its writing and
-// returns its actor and what it acknowledged.
-func crashRun(t *testing.T, path string, r *rand.Rand) (actor string, done []int) {
+// startCrashWriter starts a child that runs crashWriter on path, and returns it with
+// what it prints.
+func startCrashWriter(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), crashEnv+"="+path)
@@ -94,10 +94,18 @@ func crashRun(t *testing.T, path string, r *rand.Rand) (actor string, done []int
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
+	return child, bufio.NewScanner(out)
+}
+
+// crashRun starts a child on path, kills it at a random moment of its writing and
+// returns its actor and what it acknowledged.
+func crashRun(t *testing.T, path string, r *rand.Rand) (actor string, done []int) {
+	t.Helper()
+	child, lines := startCrashWriter(t, path)
 	defer child.Wait() // it was killed
 	defer child.Process.Kill()
 	after := 1 + r.IntN(800)
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	for lines.Scan() {
 		var id int
 		switch line := lines.Text(); {
 		case strings.HasPrefix(line, "actor "):

@@ -1,13 +1,11 @@
 package store
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -199,18 +197,10 @@ func TestShortenedShm(t *testing.T) {
 	}
 	for range rounds {
 		path := filepath.Join(t.TempDir(), "n.db")
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), crashEnv+"="+path)
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
+		child, lines := startCrashWriter(t, path)
 		hung := time.AfterFunc(10*time.Second, func() { child.Process.Kill() })
 		var done []int
-		for lines := bufio.NewScanner(out); lines.Scan(); {
+		for lines.Scan() {
 			var id int
 			if _, err := fmt.Sscanf(lines.Text(), "done %d", &id); err != nil {
 				continue // the actor, or how it ends

@@ -220,7 +220,8 @@ func (f *faulty) checkpoint(truncate bool) (err error) {
 // left: the store opens, every acknowledged transaction is there, and what is
 // there is whole: known changesets, whose replay gives the rows and clocks.
 func TestPowerLoss(t *testing.T) {
-	pairs := 200
+	t.Parallel()
+	pairs := 300
 	switch {
 	case *long:
 		pairs = 20000
@@ -256,7 +257,8 @@ func TestPowerLoss(t *testing.T) {
 // have dropped what it was for, and no later one brings it back. So it is moved
 // out of the WAL once more before that starts over.
 func TestPowerLossAfterFailedCheckpoints(t *testing.T) {
-	pairs := 130
+	t.Parallel()
+	pairs := 200
 	switch {
 	case *long:
 		pairs = 5000
