@@ -120,6 +120,7 @@ func adopted(t *testing.T, path string) *Adoption {
 var smallChunk = chunkLimits{rows: 7, values: 40, bytes: 500}
 
 func TestAdoptEveryLayout(t *testing.T) {
+	t.Parallel()
 	path := foreignFile(t, foreignScript)
 	before := tableRows(t, path)
 	a := adopted(t, path)
@@ -188,6 +189,7 @@ func tableRows(t *testing.T, path string) string {
 // TestAdoptedTablesAreCapturedAndLocalOnesNot, also after another open and after
 // somebody removed what had kept a table local.
 func TestAdoptedTablesAreCapturedAndLocalOnesNot(t *testing.T) {
+	t.Parallel()
 	path := foreignFile(t, foreignScript)
 	adopted(t, path)
 	n := start(t, Config{Path: path})
@@ -233,6 +235,7 @@ func (n *node) applyFiles(sql string) (notes []string, err error) {
 
 // TestAdoptGoesOn after it ended behind any of its chunks, by an error or a crash.
 func TestAdoptGoesOn(t *testing.T) {
+	t.Parallel()
 	original := foreignFile(t, foreignScript)
 	enough := errors.New("enough")
 	total := 1 << 30
@@ -275,6 +278,7 @@ func TestAdoptGoesOn(t *testing.T) {
 }
 
 func TestAdoptEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	path := foreignFile(t, foreignScript)
 	ctx, cancel := context.WithCancel(t.Context())
 	limits := smallChunk
@@ -289,6 +293,7 @@ func TestAdoptEndsWithItsContext(t *testing.T) {
 
 // TestAdoptRefuses, and leaves the file byte for byte as it is.
 func TestAdoptRefuses(t *testing.T) {
+	t.Parallel()
 	wide := foreignFile(t, "PRAGMA encoding = 'UTF-16le'; CREATE TABLE a(b INTEGER PRIMARY KEY)")
 	plain := foreignFile(t, foreignScript)
 	linked := foreignFile(t, foreignScript)
@@ -350,6 +355,7 @@ func TestAdoptRefuses(t *testing.T) {
 // TestAdoptKeepsLargeRowsApart: a chunk ends by bytes, and a row that no changeset
 // can hold leaves its table local.
 func TestAdoptKeepsLargeRowsApart(t *testing.T) {
+	t.Parallel()
 	path := foreignFile(t, fmt.Sprintf(`CREATE TABLE large(id INTEGER PRIMARY KEY, a); INSERT INTO large SELECT value, randomblob(3000000) FROM series(1, 5);
 		CREATE TABLE huge(id INTEGER PRIMARY KEY, a); INSERT INTO huge VALUES(1, zeroblob(%d));
 		CREATE TABLE most(id INTEGER PRIMARY KEY, a); INSERT INTO most VALUES(1, zeroblob(%d))`, changeset.MaxEncodedSize, maxRowSize-100))
@@ -382,6 +388,7 @@ var ejectScripts = []struct {
 }
 
 func TestEjectGivesBackWhatWasAdopted(t *testing.T) {
+	t.Parallel()
 	for _, test := range ejectScripts {
 		t.Run(test.desc, func(t *testing.T) {
 			path := foreignFile(t, test.script)
@@ -426,6 +433,7 @@ func requirePlain(t *testing.T, path string) {
 // TestEjectKeepsWhatWasWritten since, half adopted files included, and the bytes of
 // clocks and log go even where the file keeps its size.
 func TestEjectKeepsWhatWasWritten(t *testing.T) {
+	t.Parallel()
 	path := foreignFile(t, foreignScript)
 	a := adopted(t, path)
 	n := start(t, Config{Path: path})
@@ -458,6 +466,7 @@ func TestEjectKeepsWhatWasWritten(t *testing.T) {
 
 // TestEjectGoesOn after it was killed at any step.
 func TestEjectGoesOn(t *testing.T) {
+	t.Parallel()
 	original := foreignFile(t, ejectScripts[2].script)
 	for steps := range 4 {
 		path := filepath.Join(t.TempDir(), "half.db")
@@ -489,6 +498,7 @@ func TestEjectGoesOn(t *testing.T) {
 }
 
 func TestEjectRefuses(t *testing.T) {
+	t.Parallel()
 	running := start(t, Config{Schema: schemaOf(itemsSchema)})
 	if _, err := Eject(running.cfg); !errors.Is(err, ErrInUse) {
 		t.Errorf("a node runs: %v", err)

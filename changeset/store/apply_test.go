@@ -53,6 +53,7 @@ func apply(t *testing.T, n *node, sealed ...changeset.Sealed) {
 func testTime() hlc.Timestamp { return hlc.At(time.Now(), 0) }
 
 func TestUnknownTableParksUntilTheSchemaArrives(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	actor := changeset.NewActorID()
 	s := sealAll(t, actor, testTime(), row("later", 1, 1, "v", "x"), row("item", 1, 9, "a", "fits"), row("later", 1, 2, "v", "y", "w", "z"))
@@ -91,6 +92,7 @@ func TestUnknownTableParksUntilTheSchemaArrives(t *testing.T) {
 }
 
 func TestParkedSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	path := t.TempDir() + "/n.db"
 	n := start(t, Config{Path: path, Schema: schemaOf(itemsSchema)})
 	s := sealAll(t, changeset.NewActorID(), testTime(), row("later", 1, 1, "v", "x"))
@@ -104,6 +106,7 @@ func TestParkedSurvivesRestart(t *testing.T) {
 }
 
 func TestSchemaSkewParksOneChangesetOfABatch(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		desc, reason string
 		bad          []changeset.TableChanges
@@ -131,6 +134,7 @@ func TestSchemaSkewParksOneChangesetOfABatch(t *testing.T) {
 // TestUpdateWaitsForItsInsert: a changeset whose `after` is absent is neither
 // visible nor held until that came, or for two seconds.
 func TestUpdateWaitsForItsInsert(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Schema: schemaOf(itemsSchema)})
 	b := start(t, Config{Schema: schemaOf(itemsSchema)})
 	insert := a.exec("INSERT INTO item(id, a, c) VALUES(1, 'x', 5)")
@@ -175,6 +179,7 @@ func TestUpdateWaitsForItsInsert(t *testing.T) {
 }
 
 func TestMergeRules(t *testing.T) {
+	t.Parallel()
 	low, high := changeset.ActorID{1}, changeset.ActorID{2}
 	at := testTime()
 	for _, test := range []struct {
@@ -207,6 +212,7 @@ func TestMergeRules(t *testing.T) {
 // TestLocalWriteBeatsAStampFromTheFuture: whoever overwrites a row that a fast
 // clock stamped wins, without dragging the clock of anything else.
 func TestLocalWriteBeatsAStampFromTheFuture(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	ahead := hlc.At(time.Now().Add(time.Hour), 0)
 	s := sealAll(t, changeset.NewActorID(), ahead, row("item", 1, 1, "a", "future"))
@@ -244,6 +250,7 @@ func TestLocalWriteBeatsAStampFromTheFuture(t *testing.T) {
 
 // TestApplyIgnoresTriggersChecksAndGenerated: those hold where a row is written.
 func TestApplyIgnoresChecksAndFillsGenerated(t *testing.T) {
+	t.Parallel()
 	const schema = "CREATE TABLE c(id INTEGER PRIMARY KEY, v INTEGER CHECK(v < 10), d INTEGER AS (v * 2) STORED);"
 	n := start(t, Config{Schema: schemaOf(schema)})
 	apply(t, n, sealAll(t, changeset.NewActorID(), testTime(), row("c", 1, 1, "v", 50))...)
@@ -256,6 +263,7 @@ func TestApplyIgnoresChecksAndFillsGenerated(t *testing.T) {
 }
 
 func TestOwnVersionsFromAPeerMeanANewActor(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	old := n.Actor()
 	n.exec("INSERT INTO item(id, a) VALUES(1, 'x')")

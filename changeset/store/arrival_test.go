@@ -12,6 +12,7 @@ import (
 // TestRenewalIsToldWhateverBecomesOfTheChangeset: versions of our own that we
 // lack make us another actor also if they must wait or cannot apply.
 func TestRenewalIsToldWhateverBecomesOfTheChangeset(t *testing.T) {
+	t.Parallel()
 	late := row("item", 1, 2, "a", "lost")
 	unfit := row("item", 1, 2, "a", "lost", "b", nil)
 	for _, test := range []struct {
@@ -51,6 +52,7 @@ func TestRenewalIsToldWhateverBecomesOfTheChangeset(t *testing.T) {
 // TestFullWaitingRoomIsAnError: what was dropped is not held, so its sender must
 // not take it for delivered. It is counted, and taken when it comes again.
 func TestFullWaitingRoomIsAnError(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	actor, absent := changeset.NewActorID(), changeset.ID{Actor: changeset.NewActorID(), Version: 1}
 	seal := func(v int, after ...changeset.ID) changeset.Sealed {
@@ -91,6 +93,7 @@ func TestFullWaitingRoomIsAnError(t *testing.T) {
 // TestOtherOrderAndCaseOfColumns: tables meet by folded names, whatever order
 // each node's columns have.
 func TestOtherOrderAndCaseOfColumns(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Schema: schemaOf("CREATE TABLE item(id INTEGER PRIMARY KEY, a TEXT, b INTEGER, c REAL)")})
 	b := start(t, Config{Schema: schemaOf("CREATE TABLE ITEM(C REAL, B INTEGER, ID INTEGER PRIMARY KEY, A TEXT)")})
 	a.exec("INSERT INTO item VALUES(1, 'x', 2, 3), (2, 'y', NULL, 4)")

@@ -82,6 +82,7 @@ func TestCaptureBoundEndsTheStatement(t *testing.T) {
 // TestTooManyValuesAreRefusedBeforeTheirClocks: the net effect is known to be too
 // large before anything is written for it.
 func TestTooManyValuesAreRefusedBeforeTheirClocks(t *testing.T) {
+	t.Parallel()
 	b := newCaptureBuffer()
 	item := &table{name: "item", layout: layoutInteger, key: []int{0}}
 	key := b.mark()

@@ -109,6 +109,7 @@ var statementCases = []captureCase{
 }
 
 func TestCaptureOfStatementsOnEachKindOfKey(t *testing.T) {
+	t.Parallel()
 	runCaptureCasesOn(t, keyKinds, statementCases)
 }
 
@@ -116,6 +117,7 @@ func TestCaptureOfStatementsOnEachKindOfKey(t *testing.T) {
 // TO. What a failing request of a group captured is in no changeset, nor does it
 // hide what the others do to the same rows.
 func TestFailedRequestsLeaveNothingInTheirGroup(t *testing.T) {
+	t.Parallel()
 	for _, kind := range keyKinds {
 		for _, bad := range []string{
 			"INSERT INTO T(K) VALUES(#5), (#1)",

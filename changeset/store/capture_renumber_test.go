@@ -44,6 +44,7 @@ func dump(t *testing.T, from, to string) {
 // TestClocksOutliveRenumberedRowids: what an outside program does may give rows
 // of tables without an integer key other rowids. Their clocks stay theirs.
 func TestClocksOutliveRenumberedRowids(t *testing.T) {
+	t.Parallel()
 	for desc, renumber := range map[string]func(t *testing.T, n *node) *node{
 		"vacuum": func(t *testing.T, n *node) *node {
 			outside(t, n.cfg.Path, "VACUUM")

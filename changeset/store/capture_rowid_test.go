@@ -58,5 +58,6 @@ var rowidCases = []captureCase{
 }
 
 func TestCaptureOfRowidGames(t *testing.T) {
+	t.Parallel()
 	runCaptureCasesOn(t, keyKinds[1:3], rowidCases)
 }

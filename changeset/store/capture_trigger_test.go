@@ -94,5 +94,6 @@ var triggerCases = []captureCase{
 }
 
 func TestCaptureOfTriggers(t *testing.T) {
+	t.Parallel()
 	runCaptureCasesOn(t, keyKinds, triggerCases)
 }

@@ -164,6 +164,7 @@ func TestCaptureOfValuesKeysAndColumns(t *testing.T) { runCaptureCases(t, keyKin
 // TestCaptureOfAnAddedColumn: the preupdate hook shows the default of rows that
 // were there before without the column's affinity.
 func TestCaptureOfAnAddedColumn(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ desc, sql, want string }{
 		{"to the same", "UPDATE t SET r = 3, s = '5', n = 4", ""},
 		{"to the same as a real", "UPDATE t SET r = 3.0", ""},

@@ -53,6 +53,7 @@ func lived(t *testing.T) (cfg Config) {
 }
 
 func TestCheckFindsNothingInAHistory(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	r := checked(t, cfg.Path)
 	if !r.Clean() || r.Tables != 4 || r.Rows != 9 || r.Clocks != 13 || r.Log != 4 || r.Parked != 1 {
@@ -96,6 +97,7 @@ var damages = []struct{ desc, sql, want string }{
 }
 
 func TestCheckFindsDamage(t *testing.T) {
+	t.Parallel()
 	for _, test := range damages {
 		t.Run(test.desc, func(t *testing.T) {
 			t.Parallel()
@@ -111,6 +113,7 @@ func TestCheckFindsDamage(t *testing.T) {
 // TestCheckFindsABrokenChain: versions of one actor that two histories wrote, unless
 // that is known of it.
 func TestCheckFindsABrokenChain(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	actor := changeset.NewActorID()
 	one := sealAll(t, actor, testTime(), row("item", 1, 50), row("item", 1, 51))
@@ -132,6 +135,7 @@ func TestCheckFindsABrokenChain(t *testing.T) {
 
 // TestCheckSeesDamagedPages, by SQLite's own check.
 func TestCheckSeesDamagedPages(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	c, err := sqlite.Open(sqlite.Config{Path: cfg.Path, ReadOnly: true})
 	if err != nil {
@@ -162,6 +166,7 @@ func TestCheckSeesDamagedPages(t *testing.T) {
 // TestCheckChangesNothing: no byte of the database or of a WAL that a crash left,
 // and neither actor nor counter of opens.
 func TestCheckChangesNothing(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	n.exec("INSERT INTO item(id, a) VALUES(1, 'x')")
 	for _, test := range []struct{ desc, path string }{{"after a crash", snapshotOf(t, n)}, {"after a stop", lived(t).Path}} {
@@ -188,6 +193,7 @@ func hashFiles(t *testing.T, path string) (out string) {
 }
 
 func TestCheckRefuses(t *testing.T) {
+	t.Parallel()
 	running := start(t, Config{Schema: schemaOf(itemsSchema)})
 	dir := t.TempDir()
 	plain := filepath.Join(dir, "plain.db")

@@ -284,6 +284,7 @@ func (c *cluster) reached(m *clusterMember, id changeset.ID) {
 
 // TestCopiedFileUnderARunningCluster: original and copy write under two ids.
 func TestCopiedFileUnderARunningCluster(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	m := c.members[0]
 	c.someVersions(m)
@@ -309,6 +310,7 @@ func TestCopiedFileUnderARunningCluster(t *testing.T) {
 // TestRestoredBackupUnderARunningCluster: what the files show when it starts. What
 // was lost with the backup comes back from the others.
 func TestRestoredBackupUnderARunningCluster(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		desc           string
 		vacuum, place  bool
@@ -396,6 +398,7 @@ func (c *cluster) rollBack(m *clusterMember, vacuum bool) (lost changeset.ID) {
 // TestRolledBackFileUnderARunningCluster: the files show nothing, the peers do, by
 // their vectors or by the versions that they send, whichever is first.
 func TestRolledBackFileUnderARunningCluster(t *testing.T) {
+	t.Parallel()
 	for _, vacuum := range []bool{false, true} {
 		for _, by := range []string{"vectors", "versions", "both"} {
 			t.Run(fmt.Sprintf("shown by %s, vacuum %t", by, vacuum), func(t *testing.T) {
@@ -429,6 +432,7 @@ func TestRolledBackFileUnderARunningCluster(t *testing.T) {
 // TestForkedFileUnderARunningCluster: rolled back and written to before it met
 // anybody, with fewer, as many or more versions than it lost.
 func TestForkedFileUnderARunningCluster(t *testing.T) {
+	t.Parallel()
 	for _, more := range []int{-1, 0, 1} {
 		t.Run(fmt.Sprintf("%+d versions", more), func(t *testing.T) {
 			t.Parallel()

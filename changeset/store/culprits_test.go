@@ -25,9 +25,6 @@ var culprits = []struct{ desc, sql, want string }{
 // TestCulpritsCostABoundedFactor: however many requests of a group take its
 // transaction down, the others run a bounded number of times and share commits.
 func TestCulpritsCostABoundedFactor(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it compares times, of minutes under the race detector: left out by -short")
-	}
 	const requests = 256
 	for _, c := range culprits {
 		for _, every := range []int{2, 4, 16, requests} {

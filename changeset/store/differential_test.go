@@ -271,6 +271,7 @@ func describeResult(st sqlite.Statement, r sqlite.Result) string {
 // TestStoreDoesWhatSQLiteDoes: the same requests give the same answers and the
 // same rows as on a plain connection, and their changesets give a third.
 func TestStoreDoesWhatSQLiteDoes(t *testing.T) {
+	t.Parallel()
 	seeds := 24
 	switch {
 	case *long:

@@ -157,6 +157,7 @@ func TestShortenedBetweenLookAndCommit(t *testing.T) {
 // TestFilesThatShrinkByRight: another process's VACUUM and its checkpoints make the
 // files shorter at any time, and nothing is wrong.
 func TestFilesThatShrinkByRight(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "n.db")
 	n := start(t, Config{Path: path, Schema: schemaOf(itemsSchema)})
 	n.tampered = true // by a table of others, at least

@@ -57,6 +57,7 @@ func (a *alarms) count(text string) (n int) {
 
 // TestForkIsShownByTheHashChain in every way in which two branches can meet.
 func TestForkIsShownByTheHashChain(t *testing.T) {
+	t.Parallel()
 	actor := changeset.NewActorID()
 	mine, other := branches(t, actor, 4)
 	misfit := func(branch []changeset.Sealed, version int, table string, cells ...any) changeset.Sealed {
@@ -126,6 +127,7 @@ func TestForkIsShownByTheHashChain(t *testing.T) {
 
 // TestOneHistoryIsNoFork in whatever order and however often it comes.
 func TestOneHistoryIsNoFork(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		n := start(t, Config{Schema: schemaOf(itemsSchema), Readers: 1})
@@ -149,6 +151,7 @@ func TestOneHistoryIsNoFork(t *testing.T) {
 
 // TestForkAmongWhatComesTogether: both branches in one batch.
 func TestForkAmongWhatComesTogether(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	mine, other := branches(t, changeset.NewActorID(), 2)
 	apply(t, n, mine[0], other[0], mine[1])
@@ -162,6 +165,7 @@ func TestForkAmongWhatComesTogether(t *testing.T) {
 
 // TestWhatIsNotInTheLogShowsNoFork: a pruned log proves nothing; the head does.
 func TestWhatIsNotInTheLogShowsNoFork(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	n.damaged = true
 	mine, other := branches(t, changeset.NewActorID(), 4)
@@ -185,6 +189,7 @@ func TestWhatIsNotInTheLogShowsNoFork(t *testing.T) {
 // TestForkOfOurOwnTakesANewActor: what we wrote stays ours to serve, under the id
 // that it was written with.
 func TestForkOfOurOwnTakesANewActor(t *testing.T) {
+	t.Parallel()
 	log := &alarms{}
 	n := start(t, Config{Schema: schemaOf(itemsSchema), Log: log.logger()})
 	old := n.Actor()
@@ -219,6 +224,7 @@ func TestForkOfOurOwnTakesANewActor(t *testing.T) {
 }
 
 func TestForkMarkIsDurable(t *testing.T) {
+	t.Parallel()
 	cfg := Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema)}
 	n := start(t, cfg)
 	for range 3 {
@@ -245,6 +251,7 @@ func TestForkMarkIsDurable(t *testing.T) {
 // TestForkMarkIsUndoneWithItsTransaction, in the file and in memory, and can be made
 // again; of the new id that came with it nobody hears.
 func TestForkMarkIsUndoneWithItsTransaction(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	own, failure := n.Actor(), errors.New("as if the disk failed")
 	mark := func(result error) {
@@ -277,6 +284,7 @@ func TestForkMarkIsUndoneWithItsTransaction(t *testing.T) {
 
 // TestFileFromBeforeForkMarksOpens: the table comes with the first open that knows it.
 func TestFileFromBeforeForkMarksOpens(t *testing.T) {
+	t.Parallel()
 	cfg := Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema)}
 	n := start(t, cfg)
 	n.exec("INSERT INTO item(id) VALUES(1)")

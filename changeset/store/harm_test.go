@@ -12,6 +12,7 @@ import (
 // TestIndexOfAnotherProcessIsDroppedWhereItKeepsChangesOut: exactly the indexes
 // that make apply fail go, with an alarm; nothing else parks for it.
 func TestIndexOfAnotherProcessIsDroppedWhereItKeepsChangesOut(t *testing.T) {
+	t.Parallel()
 	const unfit = 2 // which changeset has a NULL for a NOT NULL column
 	for _, c := range []struct {
 		desc, outside string
@@ -65,6 +66,7 @@ func TestIndexOfAnotherProcessIsDroppedWhereItKeepsChangesOut(t *testing.T) {
 
 // TestConstraintOfATableMadeAnewStays: only CREATE INDEX makes what is dropped.
 func TestConstraintOfATableMadeAnewStays(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf("CREATE TABLE item(id INTEGER PRIMARY KEY, a TEXT, b INTEGER CHECK(b < 5));")})
 	outside(t, n.cfg.Path, "DROP TABLE item; CREATE TABLE item(id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER); CREATE UNIQUE INDEX x ON item(b)")
 	apply(t, n, sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "a", nil, "b", 1))...)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestSchemaLayouts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		desc, sql string
 		layout    layout
@@ -40,6 +41,7 @@ func TestSchemaLayouts(t *testing.T) {
 }
 
 func TestSchemaColumns(t *testing.T) {
+	t.Parallel()
 	s := schemaRead(t, schemaDB(t, `CREATE TABLE t(
 		id TEXT PRIMARY KEY, a INT DEFAULT '7', g AS (a + 1), b TEXT NOT NULL COLLATE NOCASE, h TEXT AS (upper(b)) STORED, c)`))
 	tt := s.lookup("t")
@@ -58,6 +60,7 @@ func TestSchemaColumns(t *testing.T) {
 }
 
 func TestSchemaApplyDefaults(t *testing.T) {
+	t.Parallel()
 	text, integer, real := changeset.TextValue, changeset.IntegerValue, changeset.RealValue
 	for _, tt := range []struct {
 		desc, column string
@@ -107,6 +110,7 @@ func TestSchemaApplyDefaults(t *testing.T) {
 // what the preupdate hook and applyAffinity make of those. Where SQLite itself
 // disagrees, the default is refused.
 func TestSchemaApplyDefaultIsSQLites(t *testing.T) {
+	t.Parallel()
 	refused := map[string]bool{}
 	for _, dflt := range []string{"3", "'3'", "1.5", "1.50", "-1e3", "x'01'", "NULL", "true", "word", "(- -2)", "+7", "0x1f", "9223372036854775808",
 		"-9223372036854775808", "-0.0", "'1e5'", "1_000", "'-0.0'", "1e20", "0.1", "''", "' 5 '"} {
@@ -170,6 +174,7 @@ func schemaDefaultAgrees(t *testing.T, clause string) bool {
 }
 
 func TestSchemaFlags(t *testing.T) {
+	t.Parallel()
 	s := schemaRead(t, schemaDB(t, `
 		CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT, n INT CHECK (n > 0));
 		CREATE TABLE b(id TEXT PRIMARY KEY ON CONFLICT IGNORE, "check" TEXT DEFAULT 'CHECK (', [on conflict] /* CHECK */ INT) STRICT;
@@ -198,6 +203,7 @@ func TestSchemaFlags(t *testing.T) {
 }
 
 func TestSchemaIndexes(t *testing.T) {
+	t.Parallel()
 	s := schemaRead(t, schemaDB(t, `
 		CREATE TABLE t(id TEXT PRIMARY KEY, a TEXT, b INT, UNIQUE(a, id));
 		CREATE INDEX i1 ON t(a COLLATE NOCASE DESC, b);
@@ -221,6 +227,7 @@ func TestSchemaIndexes(t *testing.T) {
 }
 
 func TestSchemaDigest(t *testing.T) {
+	t.Parallel()
 	const base = "CREATE TABLE t(id TEXT PRIMARY KEY, a INT DEFAULT 1, b TEXT COLLATE NOCASE NOT NULL); CREATE TABLE u(id INTEGER PRIMARY KEY)"
 	digest := func(sql string) [32]byte { return schemaRead(t, schemaDB(t, sql)).digest }
 	want := digest(base)

@@ -5,6 +5,7 @@ import (
 )
 
 func TestSchemaRulesAccept(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ desc, sql string }{
 		{"every kind of key", `CREATE TABLE a(k INTEGER PRIMARY KEY); CREATE TABLE b(k INT PRIMARY KEY); CREATE TABLE c(k TEXT NOT NULL PRIMARY KEY);
 			CREATE TABLE d(k REAL PRIMARY KEY); CREATE TABLE e(k NUMERIC PRIMARY KEY); CREATE TABLE f(k BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -32,6 +33,7 @@ func TestSchemaRulesAccept(t *testing.T) {
 }
 
 func TestSchemaRulesRefuse(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ desc, sql, table, column, reason string }{
 		{"no key", "CREATE TABLE t(a)", "t", "", "no primary key"},
 		{"untyped key", "CREATE TABLE t(id PRIMARY KEY)", "t", "id", "declared type"},
@@ -100,6 +102,7 @@ func TestSchemaRulesRefuse(t *testing.T) {
 // What somebody else made in the file is not an error: it is only not
 // replicated, or, if an index, remembered as a possible cause of trouble.
 func TestSchemaRulesToleratePeers(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ desc, sql string }{
 		{"UNIQUE constraint", "CREATE TABLE t(id TEXT PRIMARY KEY, a TEXT UNIQUE)"},
 		{"key collation", "CREATE TABLE t(id TEXT COLLATE NOCASE PRIMARY KEY)"},

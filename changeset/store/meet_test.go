@@ -86,6 +86,7 @@ func TestOwnVersionsAtAPeerMeanANewActor(t *testing.T) {
 
 // TestForkIsShownByHeads that a peer reports, of anybody and of us.
 func TestForkIsShownByHeads(t *testing.T) {
+	t.Parallel()
 	foreign := changeset.NewActorID()
 	for _, test := range []struct {
 		desc   string
@@ -196,6 +197,7 @@ func TestMeetingWaitsForTheWriterOnlyIfItMust(t *testing.T) {
 // TestHeadsBeyondTheBoundHaveTheirTurn: a vector with more heads to look up than one
 // meeting allows finds the one that contradicts in the end.
 func TestHeadsBeyondTheBoundHaveTheirTurn(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	v := versions.NewVector()
 	var batch []changeset.Sealed

@@ -6,6 +6,7 @@ import (
 )
 
 func TestSchemaMigrations(t *testing.T) {
+	t.Parallel()
 	const base = "CREATE TABLE t(id TEXT PRIMARY KEY, a INT)"
 	for _, tt := range []struct {
 		desc, have       string
@@ -46,6 +47,7 @@ func TestSchemaMigrations(t *testing.T) {
 }
 
 func TestSchemaMigrationsRefuse(t *testing.T) {
+	t.Parallel()
 	const base = "CREATE TABLE t(id TEXT PRIMARY KEY, a INT); CREATE INDEX i ON t(a); CREATE UNIQUE INDEX theirs ON t(a); CREATE TABLE nokey(a)"
 	for _, tt := range []struct {
 		desc                  string

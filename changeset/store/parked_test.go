@@ -27,6 +27,7 @@ func sealAfter(t *testing.T, id changeset.ID, tables []changeset.TableChanges, a
 // TestMisfitParksWithoutWaiting: what the schema cannot hold would wait for
 // nothing, and take the room of those that can.
 func TestMisfitParksWithoutWaiting(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	actor, absent := changeset.NewActorID(), changeset.ID{Actor: changeset.NewActorID(), Version: 1}
 	apply(t, n,
@@ -43,6 +44,7 @@ func TestMisfitParksWithoutWaiting(t *testing.T) {
 // TestFullDiskWhileTheParkedAreJudged: SQLite then takes the whole transaction
 // back, and nothing of it may go on alone.
 func TestFullDiskWhileTheParkedAreJudged(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	actor := changeset.NewActorID()
 	s := sealAll(t, actor, testTime(), row("item", 1, 1, "d", strings.Repeat("x", 300_000)), row("item", 1, 2, "d", "small"))
@@ -82,6 +84,7 @@ func TestFullDiskWhileTheParkedAreJudged(t *testing.T) {
 
 // TestDamagedRowKeepsItsParkedAndNobodyFromStarting.
 func TestDamagedRowKeepsItsParkedAndNobodyFromStarting(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	n.exec("INSERT INTO item(id) VALUES(1)")
 	apply(t, n, sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "d", "x"), row("item", 1, 2, "d", "y"))...)
@@ -130,6 +133,7 @@ func TestManyParkedStayCheap(t *testing.T) {
 // TestWaitingRoomCountsMemory: a value in memory is many times its bytes on the
 // wire, and one changeset that is larger than the room must still get in.
 func TestWaitingRoomCountsMemory(t *testing.T) {
+	t.Parallel()
 	in, err := newIncoming(sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "a", nil, "b", 1, "c", nil))[0])
 	if err != nil || in.size < len(in.sealed.Data)+4*32 {
 		t.Errorf("size %d of %d bytes, %v", in.size, len(in.sealed.Data), err)

@@ -415,6 +415,7 @@ func requireEqualRows(t *testing.T, nodes ...*node) {
 // TestRandomHistoriesAgreeWithTheOracle in rows and clocks after every step. -long
 // runs 400 histories.
 func TestRandomHistoriesAgreeWithTheOracle(t *testing.T) {
+	t.Parallel()
 	seeds := 16
 	switch {
 	case *long:

@@ -16,6 +16,7 @@ import (
 // TestEndedRequestIsNotTaken: the writer may be faster than the goroutine that
 // waits for the context of a queued request.
 func TestEndedRequestIsNotTaken(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	ctx, cancel := context.WithCancel(t.Context())
 	release := n.holdWriter()
@@ -40,6 +41,7 @@ func TestEndedRequestIsNotTaken(t *testing.T) {
 // TestWhatCannotBeStampedFailsAlone: a row that has come to an end of what the
 // protocol can count fails the request that writes it, in its slot.
 func TestWhatCannotBeStampedFailsAlone(t *testing.T) {
+	t.Parallel()
 	key := strings.Repeat("k", changeset.MaxKeySize+1)
 	for _, test := range []struct {
 		desc string
@@ -79,6 +81,7 @@ func TestWhatCannotBeStampedFailsAlone(t *testing.T) {
 }
 
 func TestDamagedClockFailsItsRequestAlone(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	n.tampered = true
 	n.exec("INSERT INTO item(id) VALUES(1)")
@@ -101,6 +104,7 @@ func TestDamagedClockFailsItsRequestAlone(t *testing.T) {
 // TestManyStampsFromTheFuture: one request that overwrites many of them runs
 // twice, not once for each.
 func TestManyStampsFromTheFuture(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64 // the wall clock, once for each version that is made
 	n := start(t, Config{Schema: schemaOf(itemsSchema), Now: func() time.Time { asked.Add(1); return time.Now() }})
 	var list [][]changeset.TableChanges

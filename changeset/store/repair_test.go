@@ -27,6 +27,7 @@ func repaired(t *testing.T, path string) Repaired {
 // TestRepair of everything that damages does: what Check calls repairable is whole
 // afterwards, here and at a peer that knew the node before; the rest is as it was.
 func TestRepair(t *testing.T) {
+	t.Parallel()
 	for _, test := range damages {
 		t.Run(test.desc, func(t *testing.T) {
 			t.Parallel()
@@ -87,6 +88,7 @@ func TestRepair(t *testing.T) {
 
 // TestRepairAfterAnotherProgram did many things at once, in chunks.
 func TestRepairAfterAnotherProgram(t *testing.T) {
+	t.Parallel()
 	cfg := Config{Path: filepath.Join(t.TempDir(), "n.db"), Schema: schemaOf(itemsSchema)}
 	n := start(t, cfg)
 	for i := range 60 {
@@ -125,6 +127,7 @@ func TestRepairAfterAnotherProgram(t *testing.T) {
 
 // TestRepairRaisesLives: a clock that was lost must not begin below what peers know.
 func TestRepairRaisesLives(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	n := start(t, cfg)
 	for range 3 {
@@ -146,6 +149,7 @@ func TestRepairRaisesLives(t *testing.T) {
 
 // TestRepairOfAShorterTombstone beside a row in a longer life: the next is above both.
 func TestRepairOfAShorterTombstone(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	n := start(t, cfg)
 	for range 3 {
@@ -169,6 +173,7 @@ func TestRepairOfAShorterTombstone(t *testing.T) {
 
 // TestRepairDropsASecondClock of a row that has its own: nothing is deleted for it.
 func TestRepairDropsASecondClock(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	outside(t, cfg.Path, "INSERT INTO __patina_clk_flag SELECT 77, m FROM __patina_clk_flag WHERE rid = 1")
 	if done := repaired(t, cfg.Path); done != (Repaired{Dropped: 1}) {
@@ -181,6 +186,7 @@ func TestRepairDropsASecondClock(t *testing.T) {
 
 // TestRepairDropsWhatNobodyKnows: a clock under another row whose key is in no log.
 func TestRepairDropsWhatNobodyKnows(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	outside(t, cfg.Path, "UPDATE flag SET name = 'other' WHERE name = 'f'; DELETE FROM flag WHERE name = 'g'; DELETE FROM __patina_log WHERE k < (SELECT max(k) FROM __patina_log WHERE k < 1 << 40)")
 	if done := repaired(t, cfg.Path); done.Dropped != 1 || done.Inserted != 1 || done.Deleted != 0 {
@@ -193,6 +199,7 @@ func TestRepairDropsWhatNobodyKnows(t *testing.T) {
 }
 
 func TestRepairRefuses(t *testing.T) {
+	t.Parallel()
 	cfg := lived(t)
 	outside(t, cfg.Path, "INSERT INTO item(id) VALUES(7)")
 	moved := filepath.Join(t.TempDir(), "moved.db")

@@ -51,6 +51,7 @@ func (m *movable) move(d time.Duration) { m.ahead.Add(int64(d)) }
 // TestDamagedRowParksItsChangesetAndIsTriedAgain: it blocks no other, is tried
 // after a while, also after a restart, and applies once the row is whole.
 func TestDamagedRowParksItsChangesetAndIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
 			t.Parallel()
@@ -103,6 +104,7 @@ func TestDamagedRowParksItsChangesetAndIsTriedAgain(t *testing.T) {
 
 // TestRetriesOfOneTickAreBounded however many are due.
 func TestRetriesOfOneTickAreBounded(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	var list [][]changeset.TableChanges
 	for i := range 5 * retryCount {
@@ -121,6 +123,7 @@ func TestRetriesOfOneTickAreBounded(t *testing.T) {
 // TestNamesAreNotTriedAgain until the schema moves; then a row that an index of
 // another process keeps out is, and the index goes.
 func TestNamesAreNotTriedAgain(t *testing.T) {
+	t.Parallel()
 	var clock movable
 	n := start(t, Config{Schema: schemaOf(itemsSchema), Now: clock.now})
 	n.exec("INSERT INTO item(id, a) VALUES(1, 'same')")

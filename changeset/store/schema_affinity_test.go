@@ -11,6 +11,7 @@ import (
 )
 
 func TestSchemaAffinityOfDeclaredTypes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		desc, decl string
 		strict     bool
@@ -75,6 +76,7 @@ func (s *schemaStorage) check(t testing.TB, v changeset.Value) {
 }
 
 func TestSchemaAffinityIsSQLites(t *testing.T) {
+	t.Parallel()
 	s := newSchemaStorage(t)
 	for _, v := range []changeset.Value{
 		changeset.NullValue(), changeset.BlobValue(nil), changeset.BlobValue([]byte("12")),
@@ -103,6 +105,7 @@ func TestSchemaAffinityIsSQLites(t *testing.T) {
 }
 
 func TestSchemaAffinityOfRandomValues(t *testing.T) {
+	t.Parallel()
 	s := newSchemaStorage(t)
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))

@@ -102,6 +102,7 @@ func (g schemaGenerator) file() string {
 }
 
 func TestSchemaJourneysOfRandomSchemas(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	g := schemaGenerator{rand.New(rand.NewPCG(seed, 1))}
 	planned, journeys := 0, 150

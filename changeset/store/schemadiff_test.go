@@ -19,6 +19,7 @@ func schemaApply(t testing.TB, c *sqlite.Conn, p plan) {
 }
 
 func TestSchemaPlans(t *testing.T) {
+	t.Parallel()
 	const base = "CREATE TABLE t(id TEXT PRIMARY KEY, a INT DEFAULT 1)"
 	const rows = "; INSERT INTO t(id) VALUES('x')"
 	for _, tt := range []struct {
@@ -111,6 +112,7 @@ func schemaHolds(t testing.TB, after, desired *schema) {
 }
 
 func TestSchemaPlansRefuse(t *testing.T) {
+	t.Parallel()
 	const base = "CREATE TABLE t(id TEXT PRIMARY KEY, a INT DEFAULT 1, b TEXT NOT NULL)"
 	with := func(old, new string) string { return strings.Replace(base, old, new, 1) }
 	for _, tt := range []struct{ desc, have, want, table, column, reason string }{
@@ -171,6 +173,7 @@ func TestSchemaPlansRefuse(t *testing.T) {
 // An index of somebody else's that could block a merge stays, and does not
 // stand in the way of other changes.
 func TestSchemaPlansAroundForeignIndexes(t *testing.T) {
+	t.Parallel()
 	c := schemaDB(t, "CREATE TABLE t(id TEXT PRIMARY KEY, a INT); CREATE UNIQUE INDEX theirs ON t(a)")
 	p, err := planFiles(schemaRead(t, c), schemaDesired(t, "CREATE TABLE t(id TEXT PRIMARY KEY, a INT, b TEXT)"))
 	if err != nil {

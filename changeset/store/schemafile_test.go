@@ -8,6 +8,7 @@ import (
 )
 
 func TestSchemaFileErrorsNameThePlace(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ desc, sql, want string }{
 		{"line of the statement", "-- a\n/* b\n */ CREATE TABLE t(id TEXT PRIMARY KEY);\n\nDROP TABLE t;", "two.sql:5: table t: DROP TABLE is refused: " + allowedStatements},
 		{"line of the token", "CREATE TABLE t(\n id TEXT PRIMARY KEY,\n a TEXT NOT NUL\n);", `two.sql:3: near "NUL": syntax error`},
@@ -29,6 +30,7 @@ func TestSchemaFileErrorsNameThePlace(t *testing.T) {
 }
 
 func TestSchemaFileErrorWrapsSQLites(t *testing.T) {
+	t.Parallel()
 	_, err := desiredSchema(schemaFiles("CREATE TABLE t("))
 	if !errors.Is(err, sqlite.ErrGeneric) {
 		t.Errorf("%v does not wrap SQLite's error", err)
@@ -36,6 +38,7 @@ func TestSchemaFileErrorWrapsSQLites(t *testing.T) {
 }
 
 func TestSchemaFilesMayBeEmpty(t *testing.T) {
+	t.Parallel()
 	for _, sql := range []string{"", " ;; ", "-- nothing", "/* nothing", "\ufeff"} {
 		s, err := desiredSchema(schemaFiles(sql))
 		if err != nil || len(s.tables) != 0 {
@@ -45,6 +48,7 @@ func TestSchemaFilesMayBeEmpty(t *testing.T) {
 }
 
 func TestSchemaTokens(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ desc, sql, want string }{
 		{"names fold, quotes that nothing needs go", `CREATE Table "Ab" ([c d], ` + "`e`" + `)`, `create table ab ( "c d" , e )`},
 		{"text stays", `'It''s' "a""b" x'0F'`, `'It''s' "a""b" x'0f'`},
@@ -62,6 +66,7 @@ func TestSchemaTokens(t *testing.T) {
 }
 
 func TestSchemaQuotedNames(t *testing.T) {
+	t.Parallel()
 	c := schemaDB(t, "")
 	for _, name := range []string{"a", `"`, `a"b`, "select", "a b", "'", "]", "ü", "--"} {
 		schemaExec(t, c, "CREATE TABLE "+quoteIdent(name)+"(id TEXT PRIMARY KEY, "+quoteIdent(name)+" INT)")

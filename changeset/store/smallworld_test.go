@@ -191,6 +191,7 @@ func (m *smallRun) run() {
 // every one, 113,664 worlds, other runs a sample. That each set of writes comes to
 // the same in every order is shown without stores (changeset.TestSmallWorldIsExact).
 func TestSmallWorldsOfStores(t *testing.T) {
+	t.Parallel()
 	all := smallSchedules()
 	if len(all) != 222 {
 		t.Errorf("%d schedules, want 222", len(all))

@@ -38,6 +38,7 @@ func snapshotOf(t *testing.T, n *node) (path string) {
 
 // TestStateIsReadFromTheLog after a crash, as far as it was not saved.
 func TestStateIsReadFromTheLog(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	peer := sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, -1, "a", "x"), row("item", 1, -2, "a", "y"), row("flag", 1, "f", "value", "z"), row("item", 2, -1))
 	for i := range 2*saveEvery + 100 {
@@ -68,6 +69,7 @@ func TestStateIsReadFromTheLog(t *testing.T) {
 
 // TestSavedVersionsAreNotReadAgain at open, however many there are.
 func TestSavedVersionsAreNotReadAgain(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	for i := range 20 {
 		n.exec(fmt.Sprintf("INSERT INTO item(id) VALUES(%d)", i))
@@ -92,6 +94,7 @@ func TestSavedVersionsAreNotReadAgain(t *testing.T) {
 
 // TestFailedTransactionLeavesTheSums as they were.
 func TestFailedTransactionLeavesTheSums(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	n.exec("INSERT INTO item(id) VALUES(1)")
 	n.onWriter(func(w *writer) {
@@ -126,6 +129,7 @@ func TestFailedTransactionLeavesTheSums(t *testing.T) {
 
 // TestSumsFollowTheSchema that another process moves.
 func TestSumsFollowTheSchema(t *testing.T) {
+	t.Parallel()
 	for _, sql := range []string{
 		"ALTER TABLE item ADD COLUMN d TEXT",
 		"ALTER TABLE item RENAME COLUMN a TO other",
@@ -162,6 +166,7 @@ func TestSumsFollowTheSchema(t *testing.T) {
 // TestClocksOfAColumnThatAnotherProcessDropped end nobody: they name more columns
 // than there are.
 func TestClocksOfAColumnThatAnotherProcessDropped(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
 	n.damaged = true
 	n.exec("INSERT INTO item(id, a) VALUES(1, 'x'), (2, 'y')")

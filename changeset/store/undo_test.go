@@ -10,6 +10,7 @@ import (
 // savepoint where SQLite or we can undo it otherwise. Each of these fails after it
 // has written a row.
 func TestFailingStatementLeavesNothingInItsGroup(t *testing.T) {
+	t.Parallel()
 	schema := schemaOf(`CREATE TABLE item(id INTEGER PRIMARY KEY, a TEXT);
 		CREATE TABLE plain(id INTEGER PRIMARY KEY, a TEXT);
 		CREATE TABLE flag(name TEXT PRIMARY KEY, v TEXT);
@@ -49,6 +50,7 @@ func TestFailingStatementLeavesNothingInItsGroup(t *testing.T) {
 // is undone with the whole transaction, but not where that was the one which gave
 // renumbered rows their clocks back.
 func TestFailingRequestKeepsWhatItsTransactionLearned(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{Schema: schemaOf("CREATE TABLE flag(name TEXT PRIMARY KEY, v TEXT);")})
 	n.exec("INSERT INTO flag VALUES('a', 'x'), ('b', 'x'), ('c', 'x')")
 	n.exec("DELETE FROM flag WHERE name = 'a'")
