@@ -412,6 +412,32 @@ func TestOwnFunctionsAreAllowed(t *testing.T) {
 	want(t, rows, "42 42 ")
 }
 
+func TestInternalFunctionsAreDenied(t *testing.T) {
+	c := openMemory(t, "CREATE TABLE t(a); CREATE TABLE u(a); INSERT INTO t VALUES(1)")
+	if err := c.CreateInternal("Answer", 0, func([]Value) (Value, error) { return integers(42)[0], nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{"SELECT answer()", "SELECT a FROM t WHERE ANSWER() = 42"} {
+		if rows, err := attempt(c, ModeRead, sql); !errors.Is(err, ErrAuth) || rows != "" {
+			t.Errorf("%s: %q, %v", sql, rows, err)
+		}
+	}
+	if _, err := attempt(c, ModeWrite, "UPDATE t SET a = answer()"); !errors.Is(err, ErrAuth) {
+		t.Error(err)
+	}
+	rows, err := attempt(c, ModeInternal, "SELECT answer()")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, rows, "42 ")
+	if err := c.Exec("CREATE TRIGGER r AFTER INSERT ON u BEGIN UPDATE t SET a = answer(); END"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Exec("INSERT INTO u VALUES(1)"); err == nil || !strings.Contains(err.Error(), "unsafe use of answer()") {
+		t.Error(err)
+	}
+}
+
 func TestAccess(t *testing.T) {
 	c := openMemory(t, `
 		CREATE TABLE t(id INTEGER PRIMARY KEY, a, b, c);

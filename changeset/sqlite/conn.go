@@ -36,6 +36,8 @@ type Conn struct {
 	tables    map[string]string // interned names for the hook
 
 	functions []function
+	args      []Value // of the function that is running
+	answer    buffer  // of the function that ran last
 
 	walFrames   int // after the last commit
 	deadline    time.Time
@@ -75,6 +77,7 @@ func (c *Conn) Close() error {
 func (c *Conn) release() {
 	unregister(c)
 	c.db = 0
+	c.answer.free(c.tls)
 	libc.Xfree(c.tls, c.scratch)
 	c.tls.Close()
 	c.tls = nil

@@ -17,8 +17,9 @@ func entryPoint[T any](f T) uintptr {
 }
 
 type function struct {
-	name string // lower case
-	call func(args []Value) (Value, error)
+	name     string // lower case
+	internal bool   // not for clients
+	call     func(args []Value) (Value, error)
 }
 
 // functionBits bounds the functions of a connection: the user data of each is
@@ -32,38 +33,44 @@ var functionEntry = entryPoint(functionC)
 // schema's index expressions. fn sees views of SQLite's memory in args, valid
 // during the call. An error or panic of fn fails the statement.
 func (c *Conn) CreateFunction(name string, args int, fn func(args []Value) (Value, error)) error {
-	return c.createFunction(name, args, 0, fn)
+	return c.createFunction(function{fold(name), false, fn}, args, lib.SQLITE_INNOCUOUS)
 }
 
 // CreateDeterministic is CreateFunction for a function whose result depends on
 // its arguments alone, so that SQLite may call it less often and indexes may
 // use it.
 func (c *Conn) CreateDeterministic(name string, args int, fn func(args []Value) (Value, error)) error {
-	return c.createFunction(name, args, lib.SQLITE_DETERMINISTIC, fn)
+	return c.createFunction(function{fold(name), false, fn}, args, lib.SQLITE_INNOCUOUS|lib.SQLITE_DETERMINISTIC)
 }
 
-func (c *Conn) createFunction(name string, args int, flags int32, fn func(args []Value) (Value, error)) error {
+// CreateInternal is CreateFunction for a function that only statements of
+// ModeInternal may call, and neither views, triggers nor the schema.
+func (c *Conn) CreateInternal(name string, args int, fn func(args []Value) (Value, error)) error {
+	return c.createFunction(function{fold(name), true, fn}, args, lib.SQLITE_DIRECTONLY)
+}
+
+func (c *Conn) createFunction(f function, args int, flags int32) error {
 	if len(c.functions) == 1<<functionBits {
 		return misuse("too many functions")
 	}
-	text, err := c.newCString(name)
+	text, err := c.newCString(f.name)
 	if err != nil {
 		return err
 	}
 	defer libc.Xfree(c.tls, text)
-	c.functions = append(c.functions, function{fold(name), fn})
+	c.functions = append(c.functions, f)
 	data := c.handle<<functionBits | uintptr(len(c.functions)-1)
-	flags |= lib.SQLITE_UTF8 | lib.SQLITE_INNOCUOUS
+	flags |= lib.SQLITE_UTF8
 	if rc := lib.Xsqlite3_create_function_v2(c.tls, c.db, text, int32(args), flags, data, functionEntry, 0, 0, 0); rc != lib.SQLITE_OK {
 		return c.fail(rc)
 	}
 	return nil
 }
 
-// own reports a function made by CreateFunction.
+// own reports a function made by CreateFunction or CreateDeterministic.
 func (c *Conn) own(name string) bool {
 	for i := range c.functions {
-		if c.functions[i].name == name {
+		if c.functions[i].name == name && !c.functions[i].internal {
 			return true
 		}
 	}
@@ -76,11 +83,13 @@ func functionC(tls *libc.TLS, ctx uintptr, argc int32, argv uintptr) {
 	if c == nil {
 		return
 	}
-	args := make([]Value, argc)
-	for i, v := range unsafe.Slice((*uintptr)(pointer(argv)), argc) {
-		args[i] = c.value(v)
+	args := c.args[:0]
+	c.args = nil // fn may run a statement that calls a function
+	for _, v := range unsafe.Slice((*uintptr)(pointer(argv)), argc) {
+		args = append(args, c.value(v))
 	}
 	v, err := c.functions[data&(1<<functionBits-1)].safely(args)
+	c.args = args
 	if err != nil {
 		c.resultError(ctx, err)
 		return
@@ -105,17 +114,18 @@ func (c *Conn) result(ctx uintptr, v Value) {
 	case changeset.Real:
 		lib.Xsqlite3_result_double(c.tls, ctx, v.Real())
 	case changeset.Text, changeset.Blob:
-		b := buffer{}
-		p, err := b.set(c.tls, v.Bytes())
+		p, err := c.answer.set(c.tls, v.Bytes())
 		if err != nil {
 			lib.Xsqlite3_result_error_nomem(c.tls, ctx)
 			return
 		}
-		defer b.free(c.tls)
 		if n := uint64(len(v.Bytes())); v.Kind() == changeset.Text {
 			lib.Xsqlite3_result_text64(c.tls, ctx, p, n, lib.SQLITE_TRANSIENT, lib.SQLITE_UTF8)
 		} else {
 			lib.Xsqlite3_result_blob64(c.tls, ctx, p, n, lib.SQLITE_TRANSIENT)
+		}
+		if c.answer.cap > keep {
+			c.answer.free(c.tls)
 		}
 	default:
 		lib.Xsqlite3_result_null(c.tls, ctx)

@@ -39,7 +39,10 @@ func openOffline(cfg Config, how sqlite.Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := newStore(cfg, conn)
+	s, err := newStore(cfg, conn)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(), lock.Close())
+	}
 	s.lock = lock
 	conn.SetMode(sqlite.ModeInternal)
 	return s, nil

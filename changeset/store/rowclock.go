@@ -170,12 +170,19 @@ func (w *writer) putClock(s *tableStatements, r *rowRef, k *changeset.Clock, at 
 	return w.writeClock(s, &s.newClock, r, k)
 }
 
-func (w *writer) writeClock(s *tableStatements, p *prepared, r *rowRef, k *changeset.Clock) error {
+// sealClock encodes a clock as it is stored among the living. The bytes are valid
+// until the next clock is encoded.
+func (w *writer) sealClock(s *tableStatements, r *rowRef, k *changeset.Clock) []byte {
 	w.scratch = w.scratch[:0]
 	if s.table.layout == layoutRowid {
 		w.scratch = binary.BigEndian.AppendUint64(w.scratch, r.hash.Low)
 	}
 	w.scratch = w.actors.appendClock(w.scratch, k)
+	return w.scratch
+}
+
+func (w *writer) writeClock(s *tableStatements, p *prepared, r *rowRef, k *changeset.Clock) error {
+	m := w.sealClock(s, r, k)
 	st, err := w.use(p)
 	if err != nil {
 		return err
@@ -183,7 +190,7 @@ func (w *writer) writeClock(s *tableStatements, p *prepared, r *rowRef, k *chang
 	if err := s.bindClock(st, r); err != nil {
 		return err
 	}
-	if err := st.BindBlob(s.clockKeys+1, w.scratch); err != nil {
+	if err := st.BindBlob(s.clockKeys+1, m); err != nil {
 		return err
 	}
 	return st.Run()

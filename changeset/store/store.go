@@ -192,7 +192,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, explainOpen(err, cfg.Path)
 	}
-	s := newStore(cfg, conn)
+	s, err := newStore(cfg, conn)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	if err := s.writer.enterWAL(); err != nil {
 		return nil, errors.Join(explainOpen(fmt.Errorf("%s: %w", cfg.Path, err), cfg.Path), conn.Close())
 	}
@@ -208,11 +211,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 // newStore is a store on the writer's connection that has read nothing yet.
-func newStore(cfg Config, conn *sqlite.Conn) *Store {
+func newStore(cfg Config, conn *sqlite.Conn) (*Store, error) {
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
 	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
 	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), links: make(recentLinks, keptLinks), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
-	return s
+	if err := conn.CreateInternal(moveFunction, 2, s.writer.moveClock); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Path, err)
+	}
+	return s, nil
 }
 
 func (s *Store) open(ctx context.Context) (err error) {
@@ -321,7 +327,8 @@ type writer struct {
 	sums     []changeset.Sum // by table.sum; the writer's own
 	logBytes int64           // of the changesets in the log, as they are stored
 	saved    *state
-	unsaved  int // versions since
+	unsaved  int       // versions since
+	moving   *clockRun // what moveFunction works on
 	// nextPrune is when the log is looked at next, and nextAged when an entry of it
 	// may be too old.
 	nextPrune, nextAged time.Time

@@ -45,6 +45,7 @@ type tableStatements struct {
 	tombs                bool           // layoutRowid: there may be a tombstone
 	readClock, newClock  prepared
 	setClock, dropClock  prepared
+	moveClocks           prepared // clocks by rowid: see clockRun
 	readTomb, putTomb    prepared
 	dropTomb             prepared
 	findRow, insertRow   prepared // layoutRowid: rowid and clock by key; a row that must be new
@@ -124,6 +125,10 @@ func (s *tableStatements) clockStatements() {
 	s.readClock = internal("SELECT m FROM " + clock + " WHERE " + where)
 	s.setClock = internal("UPDATE " + clock + " SET m = " + value + " WHERE " + where)
 	s.newClock = internal("INSERT INTO " + clock + " VALUES(" + marks + ", " + value + ") ON CONFLICT DO NOTHING")
+	id, _, _ := strings.Cut(where, " ")
+	if t.layout != layoutKey {
+		s.moveClocks = internal(fmt.Sprintf("UPDATE %s SET m = %s(%s, m) WHERE %s BETWEEN ?1 AND ?2", clock, moveFunction, id, id))
+	}
 	if t.layout != layoutRowid {
 		return
 	}
@@ -199,7 +204,7 @@ func (p *prepared) drop() {
 
 func (s *tableStatements) drop() {
 	s.dropUpdates()
-	for _, p := range []*prepared{&s.readClock, &s.newClock, &s.setClock, &s.dropClock, &s.readTomb, &s.putTomb, &s.dropTomb,
+	for _, p := range []*prepared{&s.readClock, &s.newClock, &s.setClock, &s.dropClock, &s.moveClocks, &s.readTomb, &s.putTomb, &s.dropTomb,
 		&s.findRow, &s.insertRow, &s.createRow, &s.deleteRow, &s.selectRow} {
 		p.drop()
 	}

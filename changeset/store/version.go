@@ -102,10 +102,16 @@ func (b *versionBuilder) table(s *tableStatements, n *netTable) error {
 			return err
 		}
 	}
-	for i := range n.rows {
+	for i := 0; i < len(n.rows); i++ {
 		row, ch := &n.rows[i], &n.changes[i]
 		r := rowRef{ch.Key, row.hash, row.is}
-		switch {
+		switch end := endOfRun(n, i); {
+		case end > i:
+			if err := b.moveRun(s, n, i, end); err != nil {
+				return err
+			}
+			i = end - 1
+			continue
 		case n.table.layout == layoutRowid && row.effect == sqlite.OpDelete:
 			continue // leave did it
 		case n.table.layout == layoutRowid && row.effect == sqlite.OpUpdate && row.was != row.is:
@@ -202,11 +208,10 @@ func (b *versionBuilder) row(s *tableStatements, r *rowRef, effect sqlite.Op, ch
 	return b.change(s, r, effect, ch, at)
 }
 
-// change moves b.clock, which was found at a place, by what happened to its row.
+// change moves b.clock, which was found at a place, by what happened to its row,
+// and writes it.
 func (b *versionBuilder) change(s *tableStatements, r *rowRef, effect sqlite.Op, ch *changeset.Change, at place) (err error) {
 	w, k := b.writer, &b.clock
-	w.subDelta(s, r, k)
-	b.overwrite(k)
 	if effect == sqlite.OpUpdate && !k.CausalLength.Alive() {
 		// The row came in without us, by an outside writer: it becomes known whole.
 		if ch.Values, err = w.readRow(s, r); err != nil {
@@ -214,12 +219,23 @@ func (b *versionBuilder) change(s *tableStatements, r *rowRef, effect sqlite.Op,
 		}
 		effect, ch.Columns = sqlite.OpInsert, changeset.FirstColumns(len(ch.Values))
 	}
+	if err := b.advance(s, r, effect, ch); err != nil {
+		return err
+	}
+	return w.putClock(s, r, k, at)
+}
+
+// advance moves b.clock by what happened to its row, in memory.
+func (b *versionBuilder) advance(s *tableStatements, r *rowRef, effect sqlite.Op, ch *changeset.Change) error {
+	w, k := b.writer, &b.clock
+	w.subDelta(s, r, k)
+	b.overwrite(k)
 	if b.move(k, effect, ch.Columns); k.CausalLength > changeset.MaxCausalLength {
 		return fmt.Errorf("%w: causal length %d is the last", errUnstampable, changeset.MaxCausalLength)
 	}
 	ch.CausalLength = k.CausalLength
 	w.addDelta(s, r, k)
-	return w.putClock(s, r, k, at)
+	return nil
 }
 
 // move applies a local effect to a clock. Our stamp is above all that it
