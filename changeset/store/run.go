@@ -62,6 +62,8 @@ func (w *writer) run(ctx context.Context) error {
 				w.store.wal.tick(w)
 				w.catchUp()
 			}
+		case <-w.store.crowded:
+			<-w.store.baton // see below
 		case <-ctx.Done():
 			<-w.store.baton // for good: the store has stopped
 			return w.lost
@@ -109,9 +111,24 @@ func (s *Store) runAlone(r *request) bool {
 	}
 	if r.take() {
 		w.turn(requestTurn, func() { w.runGroup(r) })
-		s.wal.afterCommit(w)
+		s.leaveRoom()
 	}
 	return true
+}
+
+// leaveRoom is afterCommit for a client that has its answer: to move the WAL is the
+// loop's work, unless nothing may be written before that is done.
+func (s *Store) leaveRoom() {
+	switch w := s.writer; {
+	case !s.wal.note(w):
+	case s.wal.full():
+		s.wal.makeRoom(w)
+	default:
+		select {
+		case s.crowded <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // closed is always ready to receive from.

@@ -173,6 +173,7 @@ type Store struct {
 	renewed  chan struct{}             // capacity 1; see Renewed
 	stopped  chan struct{}             // closed when Run has ended
 	baton    chan struct{}             // capacity 1: full while the writer waits; see runAlone
+	crowded  chan struct{}             // capacity 1: the WAL is to be moved; see leaveRoom
 	endAt    atomic.Pointer[time.Time] // of EndStatements
 	stopOnce sync.Once
 
@@ -213,7 +214,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // newStore is a store on the writer's connection that has read nothing yet.
 func newStore(cfg Config, conn *sqlite.Conn) (*Store, error) {
 	conn.SetLimit(sqlite.LimitLength, maxValueSize)
-	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), queues: newQueues()}
+	s := &Store{cfg: cfg, renewed: make(chan struct{}, 1), stopped: make(chan struct{}), baton: make(chan struct{}, 1), crowded: make(chan struct{}, 1), queues: newQueues()}
 	s.writer = &writer{store: s, conn: conn, log: cfg.Log.With("component", "store"), waiting: newWaitingRoom(), links: make(recentLinks, keptLinks), capture: newCaptureBuffer(), groupTime: groupTime, lookAge: lookAge}
 	if err := conn.CreateInternal(moveFunction, 2, s.writer.moveClock); err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Path, err)

@@ -49,6 +49,7 @@ type walKeeper struct {
 	frameSize    int64
 	reset, limit int64
 	frames       int   // in the WAL, when the writer looked last
+	tried        int   // frames in it at the last makeRoom
 	force        int64 // the size at which it waits for readers, and how long
 	patience     time.Duration
 	marks        walMarks
@@ -118,32 +119,48 @@ func (k *walKeeper) failed(err error) bool {
 
 // afterCommit runs between two transactions; its caller has the writer.
 func (k *walKeeper) afterCommit(w *writer) {
-	frames := w.conn.WALFrames()
-	if frames == k.frames || w.lost != nil {
-		return // nothing was committed, or nobody knows where
+	if k.note(w) {
+		k.makeRoom(w)
 	}
-	if frames < k.frames {
-		k.startedOver(w)
+}
+
+// note takes account of what was committed, and reports whether makeRoom is due.
+func (k *walKeeper) note(w *writer) (due bool) {
+	if w.lost != nil {
+		return false // nobody knows where it was committed
 	}
-	k.frames = frames
-	k.marks.add(frames, time.Now())
-	k.dirty.Store(true)
-	size := int64(frames) * k.frameSize
-	k.large.Store(size >= k.reset)
-	k.describe(w, size)
-	if size < k.reset {
-		return
+	if frames := w.conn.WALFrames(); frames != k.frames {
+		if frames < k.frames {
+			k.startedOver(w)
+			k.tried = 0
+		}
+		k.frames = frames
+		k.marks.add(frames, time.Now())
+		k.dirty.Store(true)
+		size := int64(frames) * k.frameSize
+		k.large.Store(size >= k.reset)
+		k.describe(w, size)
 	}
+	return k.size() >= k.reset && k.frames != k.tried
+}
+
+// full reports whether the WAL is at its bound.
+func (k *walKeeper) full() bool { return k.size() >= k.limit }
+
+// makeRoom moves the WAL into the file, and starts it over if it can. It may wait
+// for readers.
+func (k *walKeeper) makeRoom(w *writer) {
+	k.tried = k.frames
 	w.conn.SetMode(sqlite.ModeInternal)
 	_, moved, err := w.conn.Checkpoint(false)
-	if err == nil && moved >= frames {
+	if err == nil && moved >= k.frames {
 		k.marks.clear() // who pins the log from now on needs a later frame, or one of the next log
 	}
 	switch failed := k.failed(err); {
-	case size >= k.limit:
+	case k.full():
 		k.enforce(w)
-	case size >= k.force && !failed:
-		k.waitForReaders(w, size, moved)
+	case k.size() >= k.force && !failed:
+		k.waitForReaders(w, k.size(), moved)
 	}
 }
 

@@ -244,6 +244,32 @@ func TestOldReadsOfOursEndAtTheBound(t *testing.T) {
 	}
 }
 
+// TestAnswersDoNotWaitForReaders: the writer waits for those that pin the log after
+// the answer to who wrote.
+func TestAnswersDoNotWaitForReaders(t *testing.T) {
+	const patience = 5 * time.Second
+	n := start(t, Config{Schema: schemaOf(itemsSchema), MaxWALBytes: 8 * smallWAL})
+	n.exec("INSERT INTO item(id) VALUES(7), (8)")
+	n.onWriter(func(*writer) { n.wal.patience = patience })
+	sink := newBlockedSink()
+	result := n.hold(sink)
+	force := n.wal.forceAtFirst()
+	n.growUntil("the log is nearly where readers are waited for", func() bool {
+		n.onWriter(func(*writer) {}) // it has noted the last write
+		return n.WAL().Bytes > force-smallWAL/2
+	})
+	began := time.Now()
+	n.exec("INSERT INTO item(id, a) VALUES(2, hex(randomblob(500000)))")
+	if took := time.Since(began); took >= patience || n.WAL().Bytes < force {
+		t.Errorf("the answer came after %v, at %+v", took, n.WAL())
+	}
+	close(sink.release)
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the log starts over", func() bool { return n.WAL().Bytes == 0 })
+}
+
 // TestReadOfOursIsNotTakenForAnother, however old it is.
 func TestReadOfOursIsNotTakenForAnother(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema), MaxWALBytes: 8 * smallWAL})
