@@ -43,6 +43,28 @@
 // Where requests and remote changesets both wait, the side that had less of the
 // writer's time goes first (turns.go).
 //
+// # What is in the file beside the users' tables
+//
+//	__patina_clk_T      clocks of T's rows (rowclock.go); m is FORMAT.md's clock with
+//	                    actors by ordinal, behind 8 bytes of the key's hash where the
+//	                    table goes by rowid
+//	__patina_tomb_T     clocks of deleted rows, where __patina_clk_T goes by rowid
+//	__patina_actor      ordinal, actor id, and what was applied of it when the state
+//	                    was saved: head hash, then versions (state.go)
+//	__patina_log        ordinal<<40|version, the entry's share of the clock sums, the
+//	                    packed changeset (log.go, prune.go)
+//	__patina_sum        clock sum of each table when the state was saved, and for which
+//	                    columns (sums.go)
+//	__patina_parked     ordinal<<40|version, packed changeset, reason (parked.go)
+//	__patina_peer       actor id of a peer, when it was last heard of, in ms (peers.go)
+//	__patina_fork       actor id with two histories, reason (fork.go)
+//	__patina_meta       name and value: format, cluster, who we are (meta.go), adopting
+//	                    while Adopt is at work, journal (the mode before it), and
+//	                    local:TABLE with the reason for each table that it left local
+//
+// Beside it: FILE-id, which tells a copy from the original (identity.go), and
+// FILE-lock, the lock of the node that runs (lock.go).
+//
 // # Work on a stopped database
 //
 // Check compares a database with itself (check.go, checklog.go). Adopt makes
