@@ -321,6 +321,8 @@ func TestAdoptRefuses(t *testing.T) {
 		{"two names", linked, "2 hard links", nil},
 		{"no database", text, "not a database", sqlite.ErrNotADB},
 		{"damaged", damaged, "malformed", sqlite.ErrCorrupt},
+		{"a table of our name", foreignFile(t, "CREATE TABLE __Patina_x(id INTEGER PRIMARY KEY)"), "it has the table __Patina_x: names that begin with __patina_ are reserved", ErrForeignFile},
+		{"an index of our name", foreignFile(t, "CREATE TABLE t(a INTEGER PRIMARY KEY, b); CREATE INDEX __patina_i ON t(b)"), "it has the index __patina_i", ErrForeignFile},
 		{"no file", plain + ".none", "no such file", os.ErrNotExist},
 	} {
 		before := hashFiles(t, test.path)

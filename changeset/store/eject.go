@@ -53,7 +53,7 @@ func removeBeside(path string) error {
 }
 
 func (w *writer) eject() (*Ejection, error) {
-	ours, err := w.isOurs()
+	ours, _, err := w.whose()
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/hlc"
@@ -103,17 +102,34 @@ func (w *writer) enterWAL() error {
 // isFresh tells a file that has nothing of ours, and of nobody else unless it is
 // being adopted, from one of ours, and refuses all others.
 func (w *writer) isFresh() (fresh bool, err error) {
-	var ours, foreign bool
-	err = w.conn.Each("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", nil, func(s *sqlite.Stmt) error {
-		name := string(s.View(0))
-		ours = ours || name == "__patina_meta"
-		foreign = foreign || !strings.HasPrefix(name, internalPrefix)
-		return nil
-	})
+	ours, foreign, err := w.whose()
 	if err == nil && !ours && foreign && w.store.cfg.adopt == nil {
 		err = fmt.Errorf("%w: it has tables already; patina adopt makes it one, or start with a new file", ErrForeignFile)
 	}
 	return !ours, err
+}
+
+// whose reports whether the file has our internal tables, and tables of somebody
+// else. A name of ours in a file that is not is an error: it would be taken for ours
+// from then on.
+func (w *writer) whose() (ours, foreign bool, err error) {
+	reserved := ""
+	err = w.conn.Each("SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", nil, func(s *sqlite.Stmt) error {
+		kind, name := columnText(s, 0), columnText(s, 1)
+		switch {
+		case kind == "table" && name == "__patina_meta":
+			ours = true
+		case hasPrefixFold(name, internalPrefix):
+			reserved = kind + " " + name
+		case kind == "table":
+			foreign = true
+		}
+		return nil
+	})
+	if err == nil && !ours && reserved != "" {
+		err = fmt.Errorf("%w, but it has the %s: names that begin with %s are reserved", ErrForeignFile, reserved, internalPrefix)
+	}
+	return ours, foreign, err
 }
 
 // checkOwnership tells a fresh file from one of ours and refuses all others.

@@ -53,20 +53,11 @@ func (s *Store) closeOffline() error {
 	return errors.Join(s.writer.conn.Close(), s.lock.Close())
 }
 
-// isOurs reports whether the file has our internal tables.
-func (w *writer) isOurs() (ours bool, err error) {
-	err = w.conn.Each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '__patina_meta'", nil, func(*sqlite.Stmt) error {
-		ours = true
-		return nil
-	})
-	return ours, err
-}
-
 // readOurs reads what a database of ours says of itself, of whatever cluster, and
 // changes nothing. Its schema is that of the next open, but for tables whose
 // clocks are missing or those of another key.
 func (w *writer) readOurs() error {
-	ours, err := w.isOurs()
+	ours, _, err := w.whose()
 	if err != nil {
 		return err
 	}

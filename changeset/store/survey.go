@@ -57,7 +57,7 @@ func (w *writer) survey() (*survey, error) {
 		return nil, err
 	}
 	v := &survey{journal: "delete"}
-	if ours, err := w.isOurs(); err != nil || ours {
+	if ours, _, err := w.whose(); err != nil || ours {
 		v.resumed = true
 		return v, err // what was begun is on record
 	}
