@@ -52,7 +52,7 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.broadcast = broadcast.New(broadcast.Config{Self: m.actor, Sender: m, Deliver: n.store.TryApply, Log: n.log})
+	m.broadcast = broadcast.New(broadcast.Config{Self: m.actor, Sender: m, Deliver: n.store.TryApply, Held: n.holds, Log: n.log})
 	m.antientropy = antientropy.New(antientropy.Config{
 		Self: m.actor, Store: n.store, Open: m.openSession, NotInLog: notInLog, Log: n.log,
 	})
@@ -178,7 +178,7 @@ func (m *mesh) PeerDown(actor changeset.ActorID) {
 }
 
 // SendBatch implements broadcast.Sender: one uni stream per batch.
-func (m *mesh) SendBatch(ctx context.Context, to changeset.ActorID, batch [][]byte) error {
+func (m *mesh) SendBatch(ctx context.Context, to changeset.ActorID, batch []broadcast.Frame) error {
 	s, err := m.links.OpenUni(ctx, to, kindBroadcast)
 	if err != nil {
 		return err
@@ -190,14 +190,17 @@ func (m *mesh) SendBatch(ctx context.Context, to changeset.ActorID, batch [][]by
 			<-cancelled
 		}
 	}()
-	for _, b := range batch {
-		if err := s.Send(broadcast.FrameChangeset, b); err != nil {
+	for _, f := range batch {
+		if err := s.Send(f.Kind, f.Payload); err != nil {
 			s.Cancel(0)
 			return err
 		}
 	}
 	return s.Close()
 }
+
+// holds reports whether a changeset is here, applied or parked.
+func (n *Node) holds(id changeset.ID) bool { return n.store.Vector().Holds(id) }
 
 func (m *mesh) openSession(ctx context.Context, to changeset.ActorID) (antientropy.Stream, error) {
 	s, err := m.links.OpenBi(ctx, to, kindAntiEntropy)

@@ -3,16 +3,20 @@
 //
 // A changeset that was made here goes at once to the peers that Machine
 // chooses for it: to all of them while the cluster has at most seven members,
-// else to six. Whoever receives it hands it to its store and, before it is
+// else to six, or three if it is large. Whoever receives it hands it to its store and, before it is
 // applied, sends the same bytes on to the six it chooses itself, never back to
 // the sender or to the origin. A bounded memory of what was seen lately makes
 // every node deliver and forward each changeset once.
 //
+// What did not go to everybody is announced to a few peers more, and whoever misses
+// it asks for it (announce.go): so what six eager copies leave out costs a digest and
+// not a copy.
+//
 // Broadcast is fast, not reliable: a full queue, a failed send or a restart
 // loses changesets without a trace beyond a counter. Anti-entropy brings what
-// was lost. So nothing here retries, and nothing here waits for a slow peer.
+// was lost. So nothing here sends again, and nothing here waits for a slow peer.
 //
 // Machine is the protocol, without I/O, clock or goroutine. Loop owns one
-// Machine and gives it a network. Changesets of every size take the same path;
-// one that is larger than a batch travels alone in its batch.
+// Machine and gives it a network. A changeset that is larger than a batch travels
+// alone in its batch.
 package broadcast

@@ -9,17 +9,30 @@ import (
 	"github.com/patinadb/patina/changeset"
 )
 
-// Eager peers per changeset once the cluster has more than seven members: by
-// round-trip time, with unfilled places taken from the other buckets.
+// Buckets of peers by round-trip time.
 const (
-	eagerPeers = 6
-	nearRTT    = 15 * time.Millisecond
-	midRTT     = 100 * time.Millisecond
+	nearRTT = 15 * time.Millisecond
+	midRTT  = 100 * time.Millisecond
 )
 
-// eagerPlaces are the places of the near, mid and far buckets. Each is at least
-// one, so that the successor always has a place in its own bucket.
-var eagerPlaces = [...]int{3, 2, 1}
+// places are how many near, mid and far peers get a changeset at once, if there are
+// more of them in all; unfilled places are taken from the other buckets. Each is at
+// least one, so that the successor always has a place in its own bucket.
+type places [3]int
+
+var (
+	eagerPlaces = places{3, 2, 1}
+	largePlaces = places{1, 1, 1}
+)
+
+func placesOf(item Item) places {
+	if len(item.Packed) > largeItem {
+		return largePlaces
+	}
+	return eagerPlaces
+}
+
+func (p places) total() int { return p[0] + p[1] + p[2] }
 
 func bucket(rtt time.Duration) int {
 	switch {
@@ -38,49 +51,61 @@ type candidate struct {
 }
 
 // choose returns the peers that get a changeset which came from `from` (self, if
-// it was made here): neither the sender nor the origin. The choice depends on the
-// changeset, the seed and the peers only, and differs from changeset to changeset,
-// so that no edge carries everything.
+// it was made here), and whether that is everybody: neither the sender nor the origin
+// counts. The choice depends on the changeset, the seed and the peers only, and
+// differs from changeset to changeset, so that no edge carries everything.
 //
 // One of them is the successor in a ring that all nodes draw alike for this
 // changeset. Six random edges alone would leave out each node with a probability
 // of e^-6; with the ring everybody is reached when views agree and nothing is lost.
-func (m *Machine) choose(id changeset.ID, from changeset.ActorID) []*peer {
-	all := make([]candidate, 0, len(m.peers))
-	for _, p := range m.peers {
-		if p.actor != from && p.actor != id.Actor {
-			all = append(all, candidate{p, rank(m.seed, id, p.actor)})
-		}
-	}
-	if len(m.peers) <= eagerPeers || len(all) <= eagerPeers {
-		return inOrder(all)
-	}
+func (m *Machine) choose(item Item, from changeset.ActorID) (chosen []*peer, everybody bool) {
+	id, left := item.ID(), placesOf(item)
+	total := left.total()
 	next := m.successor(id)
-	for i := range all {
-		if all[i].peer == next {
-			all[i].rank = 0
+	var best [len(left)][]candidate // of each bucket, the lowest ranks first
+	others := 0
+	for _, p := range m.peers {
+		if p.actor == from || p.actor == id.Actor {
+			continue
 		}
-	}
-	slices.SortFunc(all, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
-	places := eagerPlaces
-	var chosen, rest []candidate
-	for _, c := range all {
-		if b := bucket(c.rtt); places[b] > 0 {
-			places[b]--
-			chosen = append(chosen, c)
-		} else {
-			rest = append(rest, c)
+		others++
+		c := candidate{p, rank(m.cfg.Seed, id, p.actor)}
+		if p == next {
+			c.rank = 0
 		}
+		b := bucket(p.rtt)
+		best[b] = insert(best[b], c, total)
 	}
-	missing := eagerPeers - len(chosen)
-	return inOrder(append(chosen, rest[:missing]...))
+	var taken, rest []candidate
+	for b := range best {
+		n := min(left[b], len(best[b]))
+		taken = append(taken, best[b][:n]...)
+		rest = append(rest, best[b][n:]...)
+	}
+	slices.SortFunc(rest, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
+	if len(m.peers) <= total || others <= total {
+		return inOrder(append(taken, rest...)), true
+	}
+	return inOrder(append(taken, rest[:total-len(taken)]...)), false
+}
+
+// insert adds a candidate to a list of at most n in the order of their ranks.
+func insert(list []candidate, c candidate, n int) []candidate {
+	i := len(list)
+	for i > 0 && c.rank < list[i-1].rank {
+		i--
+	}
+	if i == n {
+		return list
+	}
+	return slices.Insert(list[:min(len(list), n-1)], i, c)
 }
 
 // successor returns the peer that follows this node in the changeset's ring: the
 // order of all actors by a rank that does not depend on the node.
 func (m *Machine) successor(id changeset.ID) *peer {
 	const common = 0 // the ring's seed; a part of the protocol
-	own := rank(common, id, m.self)
+	own := rank(common, id, m.cfg.Self)
 	var first, next *peer
 	var firstRank, nextRank uint64
 	for _, p := range m.peers {

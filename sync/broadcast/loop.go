@@ -25,11 +25,16 @@ var ErrRunning = errors.New("broadcast: loop was run before")
 
 // Sender writes batches to peers.
 type Sender interface {
-	// SendBatch writes the packed changesets to one peer, in order, each in a frame
-	// of kind FrameChangeset, all in one stream, and returns when they are written.
-	// It obeys ctx, and is called by one goroutine at a time for each peer. It must
-	// neither change nor keep the slices.
-	SendBatch(ctx context.Context, to changeset.ActorID, batch [][]byte) error
+	// SendBatch writes frames to one peer, in order, all in one stream, and returns
+	// when they are written. It obeys ctx, and is called by one goroutine at a time
+	// for each peer. It must neither change nor keep the slices.
+	SendBatch(ctx context.Context, to changeset.ActorID, batch []Frame) error
+}
+
+// Frame is one frame of a broadcast stream.
+type Frame struct {
+	Kind    uint8
+	Payload []byte
 }
 
 // Config is what a Loop needs. Self, Sender and Deliver are required.
@@ -40,8 +45,10 @@ type Config struct {
 	// Deliver hands over a changeset of another node without blocking. False means
 	// that there was no room: it is dropped and counted.
 	Deliver func(changeset.Sealed) bool
-	Now     func() time.Time // default time.Now
-	Log     *slog.Logger     // default slog.Default()
+	// Held reports whether the store has a changeset, see MachineConfig.
+	Held func(changeset.ID) bool
+	Now  func() time.Time // default time.Now
+	Log  *slog.Logger     // default slog.Default()
 }
 
 // Stats are totals since the Loop was made.
@@ -65,7 +72,7 @@ type Queue struct {
 type Loop struct {
 	cfg      Config
 	publish  chan changeset.Sealed
-	received chan Received // unbuffered: a peer's stream waits until its item is handled
+	received chan Event // of peers' streams; unbuffered: they wait until theirs is handled
 	finished chan result
 	wake     chan struct{} // capacity 1: wanted changed
 	done     chan struct{} // closed when Run has ended
@@ -94,7 +101,7 @@ type result struct {
 type worker struct {
 	peer    changeset.ActorID
 	rtt     time.Duration
-	batches chan [][]byte
+	batches chan []Frame
 	cancel  context.CancelFunc
 }
 
@@ -112,11 +119,11 @@ func New(cfg Config) *Loop {
 	return &Loop{
 		cfg:      cfg,
 		publish:  make(chan changeset.Sealed, publishItems),
-		received: make(chan Received),
+		received: make(chan Event),
 		finished: make(chan result),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
-		machine:  NewMachine(cfg.Self, cfg.Seed),
+		machine:  NewMachine(MachineConfig{cfg.Self, cfg.Seed, cfg.Held}),
 		wanted:   map[changeset.ActorID]time.Duration{},
 	}
 }
@@ -133,7 +140,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := map[changeset.ActorID]*worker{}
+	due := time.NewTimer(0)
+	defer due.Stop()
 	for {
+		l.set(due)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -148,8 +158,10 @@ func (l *Loop) Run(ctx context.Context) error {
 			if len(workers) > 0 {
 				l.handle(workers, Local{Item{s, changeset.Pack(s.Data)}})
 			}
-		case r := <-l.received:
-			l.handle(workers, r)
+		case ev := <-l.received:
+			l.handle(workers, ev)
+		case <-due.C:
+			l.handle(workers, Tick{})
 		case r := <-l.finished:
 			if workers[r.worker.peer] != r.worker {
 				continue // the peer went in the meantime, and its batch was counted then
@@ -164,44 +176,53 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
+// set lets the timer go off when the Machine wants a Tick.
+func (l *Loop) set(due *time.Timer) {
+	l.mu.Lock()
+	next := l.machine.Next()
+	l.mu.Unlock()
+	if next.IsZero() {
+		due.Stop()
+		return
+	}
+	due.Reset(next.Sub(l.cfg.Now()))
+}
+
 // reconcile brings workers and Machine to the set of peers that are wanted.
 func (l *Loop) reconcile(workers map[changeset.ActorID]*worker, start func(*worker)) {
+	now := l.cfg.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for actor, w := range workers {
 		if _, ok := l.wanted[actor]; !ok {
 			w.cancel()
 			delete(workers, actor)
-			l.machine.Handle(PeerDown{actor})
+			l.machine.Handle(now, PeerDown{actor})
 		}
 	}
 	for actor, rtt := range l.wanted {
 		w := workers[actor]
 		if w == nil {
-			w = &worker{peer: actor, rtt: rtt, batches: make(chan [][]byte, 1)}
+			w = &worker{peer: actor, rtt: rtt, batches: make(chan []Frame, 1)}
 			workers[actor] = w
 			start(w)
 		} else if w.rtt == rtt {
 			continue
 		}
 		w.rtt = rtt
-		l.machine.Handle(PeerUp{actor, rtt})
+		l.machine.Handle(now, PeerUp{actor, rtt})
 	}
 }
 
 // handle gives one event to the Machine and does what it asks for.
 func (l *Loop) handle(workers map[changeset.ActorID]*worker, ev Event) {
 	l.mu.Lock()
-	effects := l.machine.Handle(ev)
+	effects := l.machine.Handle(l.cfg.Now(), ev)
 	l.mu.Unlock()
 	for _, effect := range effects {
 		switch e := effect.(type) {
 		case Send:
-			batch := make([][]byte, len(e.Items))
-			for i := range e.Items {
-				batch[i] = e.Items[i].Packed
-			}
-			workers[e.To].batches <- batch
+			workers[e.To].batches <- framesOf(&e)
 		case Deliver:
 			if l.cfg.Deliver(e.Item.Sealed) {
 				l.delivered.Add(1)

@@ -42,10 +42,17 @@ type meshSender struct {
 
 // frames is a Stream of what it was given. Its payloads share one buffer.
 type frames struct {
-	kind  uint8
-	list  [][]byte
+	list  []Frame
 	fault error
 	buf   []byte
+}
+
+func framesOfKind(kind uint8, payloads ...[]byte) *frames {
+	f := &frames{}
+	for _, p := range payloads {
+		f.list = append(f.list, Frame{kind, p})
+	}
+	return f
 }
 
 func (f *frames) Receive() (uint8, []byte, error) {
@@ -56,12 +63,13 @@ func (f *frames) Receive() (uint8, []byte, error) {
 		}
 		return 0, nil, io.EOF
 	}
-	f.buf = append(f.buf[:0], f.list[0]...)
+	kind := f.list[0].Kind
+	f.buf = append(f.buf[:0], f.list[0].Payload...)
 	f.list = f.list[1:]
-	return f.kind, f.buf, nil
+	return kind, f.buf, nil
 }
 
-func (s meshSender) SendBatch(ctx context.Context, to changeset.ActorID, batch [][]byte) error {
+func (s meshSender) SendBatch(ctx context.Context, to changeset.ActorID, batch []Frame) error {
 	s.mu.Lock()
 	loop, delay := s.loops[to], s.delay[to]
 	s.batches[to]++
@@ -77,7 +85,7 @@ func (s meshSender) SendBatch(ctx context.Context, to changeset.ActorID, batch [
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return loop.Receive(ctx, s.from, &frames{kind: FrameChangeset, list: batch})
+	return loop.Receive(ctx, s.from, &frames{list: batch})
 }
 
 func (m *mesh) add(ctx context.Context, group *sync.WaitGroup, letter byte, log io.Writer) *Loop {
@@ -265,14 +273,14 @@ func TestReceiveBlamesThePeer(t *testing.T) {
 			want   error // nil: a clean end
 			fault  bool
 		}{
-			{"clean end", &frames{kind: FrameChangeset, list: [][]byte{good, good}}, nil, false},
-			{"other kind of frame", &frames{kind: 2, list: [][]byte{good}}, ErrUnknownFrame, true},
-			{"empty frame", &frames{kind: FrameChangeset, list: [][]byte{{}}}, changeset.ErrTruncated, true},
-			{"unknown packing", &frames{kind: FrameChangeset, list: [][]byte{{9, 1}}}, changeset.ErrUnsupported, true},
-			{"damaged block", &frames{kind: FrameChangeset, list: [][]byte{{1, 200, 1, 7}}}, changeset.ErrCorrupt, true},
-			{"header cut", &frames{kind: FrameChangeset, list: [][]byte{changeset.Pack(unpacked[:20])}}, nil, true},
-			{"next format version", &frames{kind: FrameChangeset, list: [][]byte{changeset.Pack(unpacked)}}, changeset.ErrUnsupported, true},
-			{"stream breaks", &frames{kind: FrameChangeset, fault: cut}, cut, false},
+			{"clean end", framesOfKind(FrameChangeset, good, good), nil, false},
+			{"other kind of frame", framesOfKind(4, good), ErrUnknownFrame, true},
+			{"empty frame", framesOfKind(FrameChangeset, []byte{}), changeset.ErrTruncated, true},
+			{"unknown packing", framesOfKind(FrameChangeset, []byte{9, 1}), changeset.ErrUnsupported, true},
+			{"damaged block", framesOfKind(FrameChangeset, []byte{1, 200, 1, 7}), changeset.ErrCorrupt, true},
+			{"header cut", framesOfKind(FrameChangeset, changeset.Pack(unpacked[:20])), nil, true},
+			{"next format version", framesOfKind(FrameChangeset, changeset.Pack(unpacked)), changeset.ErrUnsupported, true},
+			{"stream breaks", &frames{fault: cut}, cut, false},
 		} {
 			err := l.Receive(ctx, testActor('B'), tc.stream)
 			var fault *PeerError
@@ -287,7 +295,7 @@ func TestReceiveBlamesThePeer(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		m.refuse = true
-		if err := l.Receive(ctx, testActor('B'), &frames{kind: FrameChangeset, list: [][]byte{newer}}); err != nil {
+		if err := l.Receive(ctx, testActor('B'), framesOfKind(FrameChangeset, newer)); err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
@@ -296,7 +304,7 @@ func TestReceiveBlamesThePeer(t *testing.T) {
 		}
 		stop()
 		group.Wait()
-		if err := l.Receive(context.Background(), testActor('B'), &frames{kind: FrameChangeset, list: [][]byte{good}}); !errors.Is(err, ErrStopped) {
+		if err := l.Receive(context.Background(), testActor('B'), framesOfKind(FrameChangeset, good)); !errors.Is(err, ErrStopped) {
 			t.Errorf("after the end: %v", err)
 		}
 		if err := l.Run(context.Background()); !errors.Is(err, ErrRunning) {
@@ -310,18 +318,18 @@ func TestForwardedBytesAreTheReceivedOnes(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		var group sync.WaitGroup
 		m := newMesh()
-		sent := make(chan [][]byte, 1)
-		l := New(Config{Self: testActor('A'), Sender: senderFunc(func(batch [][]byte) { sent <- batch }), Deliver: func(changeset.Sealed) bool { return true }})
+		sent := make(chan []Frame, 1)
+		l := New(Config{Self: testActor('A'), Sender: senderFunc(func(batch []Frame) { sent <- batch }), Deliver: func(changeset.Sealed) bool { return true }})
 		m.loops[testActor('A')] = l
 		group.Go(func() { l.Run(ctx) })
 		l.PeerUp(testActor('C'), 0)
 		synctest.Wait()
 		raw := append([]byte{0}, sealed(t, 'B', 1).Data...) // not what Pack would make
-		if err := l.Receive(ctx, testActor('B'), &frames{kind: FrameChangeset, list: [][]byte{raw}}); err != nil {
+		if err := l.Receive(ctx, testActor('B'), framesOfKind(FrameChangeset, raw)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if batch := <-sent; len(batch) != 1 || !bytes.Equal(batch[0], raw) {
+		if batch := <-sent; len(batch) != 1 || !bytes.Equal(batch[0].Payload, raw) {
 			t.Error("it was packed again")
 		}
 		stop()
@@ -329,9 +337,9 @@ func TestForwardedBytesAreTheReceivedOnes(t *testing.T) {
 	})
 }
 
-type senderFunc func(batch [][]byte)
+type senderFunc func(batch []Frame)
 
-func (f senderFunc) SendBatch(_ context.Context, _ changeset.ActorID, batch [][]byte) error {
+func (f senderFunc) SendBatch(_ context.Context, _ changeset.ActorID, batch []Frame) error {
 	f(batch)
 	return nil
 }

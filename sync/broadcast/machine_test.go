@@ -9,6 +9,9 @@ import (
 	"github.com/patinadb/patina/changeset"
 )
 
+// t0 is when the tests begin.
+var t0 = time.Unix(1_000_000, 0)
+
 // testActor returns the actor that traces call by a letter: 'A' and so on.
 func testActor(letter byte) (a changeset.ActorID) { a[0], a[15] = letter, letter; return a }
 
@@ -30,9 +33,9 @@ func sends(effects []Effect) (out []Send) {
 }
 
 func machineWith(peers int, rtt func(i int) time.Duration) *Machine {
-	m := NewMachine(testActor('Z'), 1)
+	m := NewMachine(MachineConfig{Self: testActor('Z'), Seed: 1})
 	for i := range peers {
-		m.Handle(PeerUp{testActor(byte('a' + i)), rtt(i)})
+		m.Handle(t0, PeerUp{testActor(byte('a' + i)), rtt(i)})
 	}
 	return m
 }
@@ -63,7 +66,7 @@ func TestChoiceFillsTheBuckets(t *testing.T) {
 		})
 		for version := 1; version < 200; version++ {
 			var got [3]int
-			for _, p := range m.choose(changeset.ID{Actor: m.self, Version: changeset.Version(version)}, m.self) {
+			for _, p := range first(m.choose(testItem('Z', version, 10), m.cfg.Self)) {
 				got[bucket(p.rtt)]++
 			}
 			if got != tc.want {
@@ -76,13 +79,13 @@ func TestChoiceFillsTheBuckets(t *testing.T) {
 func TestChoiceIsStableAndSpread(t *testing.T) {
 	m, other := machineWith(20, near), machineWith(20, near)
 	reseeded := machineWith(20, near)
-	reseeded.seed = 2
+	reseeded.cfg.Seed = 2
 	count := map[changeset.ActorID]int{}
 	differs := 0
 	for version := 1; version <= 1000; version++ {
-		id := changeset.ID{Actor: m.self, Version: changeset.Version(version)}
-		a, b, c := actors(m.choose(id, m.self)), actors(other.choose(id, m.self)), actors(reseeded.choose(id, m.self))
-		if len(a) != eagerPeers || !slices.Equal(a, b) {
+		it := testItem('Z', version, 10)
+		a, b, c := actors(m.choose(it, m.cfg.Self)), actors(other.choose(it, m.cfg.Self)), actors(reseeded.choose(it, m.cfg.Self))
+		if len(a) != eagerPlaces.total() || !slices.Equal(a, b) {
 			t.Fatalf("version %d: %v and %v", version, a, b)
 		}
 		if !slices.Equal(a, c) {
@@ -102,7 +105,9 @@ func TestChoiceIsStableAndSpread(t *testing.T) {
 	}
 }
 
-func actors(peers []*peer) (out []changeset.ActorID) {
+func first(peers []*peer, _ bool) []*peer { return peers }
+
+func actors(peers []*peer, _ bool) (out []changeset.ActorID) {
 	for _, p := range peers {
 		out = append(out, p.actor)
 	}
@@ -113,15 +118,16 @@ func TestChoiceLeavesOutSenderAndOrigin(t *testing.T) {
 	for _, peers := range []int{1, 2, 6, 7, 8, 20} {
 		m := machineWith(peers, near)
 		for version := 1; version < 100; version++ {
-			id := changeset.ID{Actor: testActor('a'), Version: changeset.Version(version)}
+			it := testItem('a', version, 10)
+			id := it.ID()
 			from := testActor(byte('a' + version%peers))
-			chosen := m.choose(id, from)
-			want := min(eagerPeers, peers-1)
+			chosen, everybody := m.choose(it, from)
+			others := peers - 1
 			if from != id.Actor {
-				want = min(eagerPeers, peers-2)
+				others--
 			}
-			if len(chosen) != want {
-				t.Fatalf("%d peers: %d chosen, want %d", peers, len(chosen), want)
+			if want := min(eagerPlaces.total(), others); len(chosen) != want || everybody != (want == others) {
+				t.Fatalf("%d peers: %d chosen, everybody: %v, want %d of %d", peers, len(chosen), everybody, want, others)
 			}
 			for _, p := range chosen {
 				if p.actor == from || p.actor == id.Actor {
@@ -134,12 +140,13 @@ func TestChoiceLeavesOutSenderAndOrigin(t *testing.T) {
 
 func TestRingReachesEverybody(t *testing.T) {
 	const nodes = 30
-	id := changeset.ID{Actor: testActor('a'), Version: 7}
+	it := testItem('a', 7, 10)
+	id := it.ID()
 	var all []*Machine
 	for i := range nodes {
-		m := NewMachine(testActor(byte('a'+i)), uint64(i+1))
+		m := NewMachine(MachineConfig{Self: testActor(byte('a' + i)), Seed: uint64(i + 1)})
 		for j := range nodes {
-			m.Handle(PeerUp{Peer: testActor(byte('a' + j))})
+			m.Handle(t0, PeerUp{Peer: testActor(byte('a' + j))})
 		}
 		all = append(all, m)
 	}
@@ -153,7 +160,7 @@ func TestRingReachesEverybody(t *testing.T) {
 	}
 	m := all[5]
 	next := m.successor(id)
-	if next.actor != id.Actor && !slices.Contains(m.choose(id, m.self), next) {
+	if next.actor != id.Actor && !slices.Contains(first(m.choose(it, m.cfg.Self)), next) {
 		t.Error("the successor is not chosen")
 	}
 }
@@ -163,9 +170,9 @@ func TestQueueDropsItsOldestOnly(t *testing.T) {
 	slow, fast := testActor('a'), testActor('b')
 	const total = QueueItems + 11
 	for version := 1; version <= total; version++ {
-		for _, s := range sends(m.Handle(Local{testItem('Z', version, 10)})) {
+		for _, s := range sends(m.Handle(t0, Local{testItem('Z', version, 10)})) {
 			if s.To == fast {
-				m.Handle(Sent{fast})
+				m.Handle(t0, Sent{fast})
 			}
 		}
 	}
@@ -174,7 +181,7 @@ func TestQueueDropsItsOldestOnly(t *testing.T) {
 	if q[0].Depth != QueueItems || q[0].Dropped != 10 || q[1].Depth != 0 || q[1].Dropped != 0 {
 		t.Fatalf("%+v", q)
 	}
-	next := sends(m.Handle(Sent{slow}))[0].Items
+	next := sends(m.Handle(t0, Sent{slow}))[0].Items
 	if next[0].Version != 12 || next[len(next)-1].Version != total {
 		t.Errorf("after the first comes %d to %d", next[0].Version, next[len(next)-1].Version)
 	}
@@ -185,31 +192,31 @@ func TestQueueDropsItsOldestOnly(t *testing.T) {
 
 func TestQueueIsBoundedInBytes(t *testing.T) {
 	m := machineWith(1, near)
-	m.Handle(Local{testItem('Z', 1, 1)})
+	m.Handle(t0, Local{testItem('Z', 1, 1)})
 	for version := 2; version <= 6; version++ {
-		m.Handle(Local{testItem('Z', version, QueueBytes/4)})
+		m.Handle(t0, Local{testItem('Z', version, QueueBytes/4)})
 	}
 	if q := m.Queues()[0]; q.Depth != 4 || q.Bytes != QueueBytes || q.Dropped != 1 {
 		t.Errorf("%+v", q)
 	}
-	m.Handle(Local{testItem('Z', 7, 2*QueueBytes)})
+	m.Handle(t0, Local{testItem('Z', 7, 2*QueueBytes)})
 	if q := m.Queues()[0]; q.Depth != 1 || q.Bytes != 2*QueueBytes || q.Dropped != 5 {
 		t.Errorf("with an item larger than the queue: %+v", q)
 	}
-	if s := sends(m.Handle(Sent{testActor('a')})); len(s) != 1 || len(s[0].Items) != 1 {
+	if s := sends(m.Handle(t0, Sent{testActor('a')})); len(s) != 1 || len(s[0].Items) != 1 {
 		t.Errorf("it does not travel: %v", s)
 	}
 }
 
 func TestBatchesAreBounded(t *testing.T) {
 	m := machineWith(1, near)
-	m.Handle(Local{testItem('Z', 1, 1)})
+	m.Handle(t0, Local{testItem('Z', 1, 1)})
 	for version, size := range []int{BatchBytes / 2, BatchBytes / 2, 1, BatchBytes + 1, 1, 1} {
-		m.Handle(Local{testItem('Z', version+2, size)})
+		m.Handle(t0, Local{testItem('Z', version+2, size)})
 	}
 	got := ""
 	for {
-		s := sends(m.Handle(Sent{testActor('a')}))
+		s := sends(m.Handle(t0, Sent{testActor('a')}))
 		if len(s) == 0 {
 			break
 		}
@@ -236,5 +243,65 @@ func TestSeenSetForgetsTheOldest(t *testing.T) {
 	}
 	if s.add(id(3), changeset.Hash{}) || len(s.keys) != 3 {
 		t.Errorf("a younger one was forgotten, or %d are kept", len(s.keys))
+	}
+}
+
+// TestHostileAnnouncements cost bounded memory, and what a peer announces costs the
+// others no room.
+func TestHostileAnnouncements(t *testing.T) {
+	m := machineWith(8, near)
+	hostile, honest := testActor('a'), testActor('b')
+	for batch := range 20 {
+		var ids []changeset.ID
+		for i := range 2 * MaxIDs {
+			ids = append(ids, changeset.ID{Actor: testActor('x'), Version: changeset.Version(1 + batch*2*MaxIDs + i)})
+		}
+		m.Handle(t0, Announced{hostile, ids})
+	}
+	if n := len(m.missing.list); n != PeerMissing || len(m.missing.byID) != n {
+		t.Errorf("%d changesets are missing", n)
+	}
+	m.Handle(t0, Announced{honest, []changeset.ID{{Actor: testActor('y'), Version: 1}}})
+	out := sends(m.Handle(t0.Add(pullDelay), Tick{}))
+	if len(out) != 2 || len(out[0].Want) != PeerMissing || out[1].To != honest || len(out[1].Want) != 1 {
+		t.Errorf("asked %d peers", len(out))
+	}
+	now := t0
+	for range 10 {
+		if now = m.Next(); now.IsZero() {
+			break
+		}
+		m.Handle(now, Tick{})
+	}
+	if len(m.missing.list) != 0 || len(m.missing.byID) != 0 || m.peers[0].missing != 0 || m.Counters().GivenUp != PeerMissing+1 {
+		t.Errorf("%d are left, %d of the peer, %+v", len(m.missing.list), m.peers[0].missing, m.Counters())
+	}
+	if !now.IsZero() {
+		t.Errorf("a tick at %v, for nothing", now)
+	}
+}
+
+func TestRecentIsBounded(t *testing.T) {
+	r := newRecent()
+	for version := range 2 * RecentItems {
+		r.add(t0, testItem('Z', version+1, 1))
+	}
+	if len(r.list) != RecentItems || len(r.byID) != RecentItems || r.bytes != RecentItems {
+		t.Errorf("%d items of %d bytes", len(r.list), r.bytes)
+	}
+	r.add(t0, testItem('Z', 1, RecentBytes-2))
+	if len(r.list) != 3 || r.bytes != RecentBytes {
+		t.Errorf("%d items of %d bytes beside a large one", len(r.list), r.bytes)
+	}
+	r.add(t0.Add(1), testItem('Z', 2, 2*RecentBytes))
+	if _, ok := r.get(changeset.ID{Actor: testActor('Z'), Version: 2}); !ok || len(r.list) != 1 {
+		t.Errorf("%d items, the last is there: %v", len(r.list), ok)
+	}
+	r.expire(t0.Add(RecentFor))
+	if len(r.list) != 1 {
+		t.Error("it went too early")
+	}
+	if r.expire(t0.Add(RecentFor + 1)); len(r.list) != 0 || len(r.byID) != 0 || r.bytes != 0 || !r.next().IsZero() {
+		t.Errorf("%+v", r)
 	}
 }

@@ -10,9 +10,12 @@ import (
 	"github.com/patinadb/patina/changeset"
 )
 
-// FrameChangeset is the kind of every frame in a broadcast stream. Its payload is
-// one packed changeset.
-const FrameChangeset uint8 = 1
+// The kinds of frames in a broadcast stream.
+const (
+	FrameChangeset uint8 = 1 // one packed changeset
+	FrameHave      uint8 = 2 // ids of changesets that the sender has
+	FrameWant      uint8 = 3 // ids of changesets that the sender asks for
+)
 
 // ErrUnknownFrame is the fault of a peer that sent another kind of frame.
 var ErrUnknownFrame = errors.New("unknown kind of frame")
@@ -52,13 +55,13 @@ func (l *Loop) Receive(ctx context.Context, from changeset.ActorID, s Stream) er
 		if err != nil {
 			return fmt.Errorf("broadcast: receive from %s: %w", from, err)
 		}
-		item, err := openItem(frame, payload)
+		ev, err := openFrame(from, frame, payload)
 		if err != nil {
 			l.malformed.Add(1)
 			return &PeerError{from, err}
 		}
 		select {
-		case l.received <- Received{from, item}:
+		case l.received <- ev:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.done:
@@ -67,12 +70,25 @@ func (l *Loop) Receive(ctx context.Context, from changeset.ActorID, s Stream) er
 	}
 }
 
-// openItem checks a frame and copies it: the item outlives the frame, and its
-// packed bytes are what is forwarded.
-func openItem(frame uint8, payload []byte) (Item, error) {
-	if frame != FrameChangeset {
-		return Item{}, fmt.Errorf("%w: %d", ErrUnknownFrame, frame)
+// openFrame decodes a frame of a peer. It keeps nothing of the payload.
+func openFrame(from changeset.ActorID, frame uint8, payload []byte) (Event, error) {
+	switch frame {
+	case FrameChangeset:
+		item, err := openItem(payload)
+		return Received{from, item}, err
+	case FrameHave:
+		ids, err := DecodeIDs(payload)
+		return Announced{from, ids}, err
+	case FrameWant:
+		ids, err := DecodeIDs(payload)
+		return Wanted{from, ids}, err
 	}
+	return nil, fmt.Errorf("%w: %d", ErrUnknownFrame, frame)
+}
+
+// openItem checks a packed changeset and copies it: the item outlives the frame, and
+// its packed bytes are what is forwarded.
+func openItem(payload []byte) (Item, error) {
 	packed := bytes.Clone(payload)
 	data, err := changeset.Unpack(packed)
 	if err != nil {
@@ -83,4 +99,18 @@ func openItem(frame uint8, payload []byte) (Item, error) {
 		return Item{}, err
 	}
 	return Item{sealed, packed}, nil
+}
+
+// framesOf returns the frames of a batch: first what lets the peer send something.
+func framesOf(s *Send) (out []Frame) {
+	if len(s.Want) > 0 {
+		out = append(out, Frame{FrameWant, AppendIDs(nil, s.Want)})
+	}
+	if len(s.Have) > 0 {
+		out = append(out, Frame{FrameHave, AppendIDs(nil, s.Have)})
+	}
+	for i := range s.Items {
+		out = append(out, Frame{FrameChangeset, s.Items[i].Packed})
+	}
+	return out
 }

@@ -12,12 +12,14 @@ type seenKey struct {
 // seenSet remembers the last keys that were added, oldest out first.
 type seenSet struct {
 	keys map[seenKey]struct{}
-	ring []seenKey // in order of arrival; full once it has the capacity
-	next int       // the ring's oldest entry, when it is full
+	ids  map[changeset.ID]int // hashes of each in keys
+	ring []seenKey            // in order of arrival
+	most int                  // entries of ring
+	next int                  // the ring's oldest entry, when it is full
 }
 
 func newSeenSet(capacity int) seenSet {
-	return seenSet{keys: make(map[seenKey]struct{}), ring: make([]seenKey, 0, capacity)}
+	return seenSet{keys: make(map[seenKey]struct{}), ids: make(map[changeset.ID]int), most: capacity}
 }
 
 // add reports whether the key is new, and remembers it.
@@ -27,12 +29,20 @@ func (s *seenSet) add(id changeset.ID, hash changeset.Hash) bool {
 		return false
 	}
 	s.keys[k] = struct{}{}
-	if len(s.ring) < cap(s.ring) {
+	s.ids[id]++
+	if len(s.ring) < s.most {
 		s.ring = append(s.ring, k)
 		return true
 	}
-	delete(s.keys, s.ring[s.next])
+	old := s.ring[s.next]
+	delete(s.keys, old)
+	if s.ids[old.id]--; s.ids[old.id] == 0 {
+		delete(s.ids, old.id)
+	}
 	s.ring[s.next] = k
 	s.next = (s.next + 1) % len(s.ring)
 	return true
 }
+
+// has reports whether something under the id is remembered.
+func (s *seenSet) has(id changeset.ID) bool { return s.ids[id] > 0 }

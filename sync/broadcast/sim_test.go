@@ -25,6 +25,7 @@ type sim struct {
 	hops     map[simSeen]int // of every changeset that a node made or delivered
 	from     map[simSeen]int // who sent it first
 	copies   int
+	ticks    map[int]time.Duration // of each node, the next
 }
 
 type simSeen struct {
@@ -66,11 +67,11 @@ func oneWay(a, b int) time.Duration {
 }
 
 func newSim(t *testing.T, nodes int, loss float64, seed uint64) *sim {
-	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 3)), loss: loss, hops: map[simSeen]int{}, from: map[simSeen]int{}}
+	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 3)), loss: loss, hops: map[simSeen]int{}, from: map[simSeen]int{}, ticks: map[int]time.Duration{}}
 	for i := range nodes {
-		m := NewMachine(simActor(i), s.rng.Uint64())
+		m := NewMachine(MachineConfig{Self: simActor(i), Seed: s.rng.Uint64()})
 		for j := range nodes {
-			m.Handle(PeerUp{simActor(j), 2 * oneWay(i, j)})
+			m.Handle(t0, PeerUp{simActor(j), 2 * oneWay(i, j)})
 		}
 		s.machines = append(s.machines, m)
 	}
@@ -101,7 +102,7 @@ func (s *sim) run() {
 				s.t.Errorf("node %d was sent its own %v", e.node, ev.Item.Version)
 			}
 		}
-		for _, effect := range s.machines[e.node].Handle(e.ev) {
+		for _, effect := range s.machines[e.node].Handle(t0.Add(s.now), e.ev) {
 			fmt.Fprintln(h, s.now, e.node, showEffect(effect))
 			switch effect := effect.(type) {
 			case Deliver:
@@ -110,8 +111,18 @@ func (s *sim) run() {
 				s.send(e, effect)
 			}
 		}
+		s.tick(e.node)
 	}
 	s.trace = h.Sum64()
+}
+
+// tick sees to it that a node has its next Tick. One that comes too early does nothing.
+func (s *sim) tick(node int) {
+	next := s.machines[node].Next()
+	if at := next.Sub(t0); !next.IsZero() && (s.ticks[node] <= s.now || at < s.ticks[node]) {
+		s.ticks[node] = max(at, s.now+1)
+		s.at(s.ticks[node]-s.now, node, Tick{}, 0)
+	}
 }
 
 func (s *sim) deliver(e simEvent, d Deliver) {
@@ -134,6 +145,12 @@ func (s *sim) send(e simEvent, x Send) {
 		return
 	}
 	s.at(time.Millisecond, e.node, Sent{x.To}, 0)
+	if len(x.Have) > 0 {
+		s.at(oneWay(e.node, to), to, Announced{simActor(e.node), x.Have}, 0)
+	}
+	if len(x.Want) > 0 {
+		s.at(oneWay(e.node, to), to, Wanted{simActor(e.node), x.Want}, 0)
+	}
 	for _, it := range x.Items {
 		hops, ok := s.hops[simSeen{e.node, it.ID()}]
 		if !ok {

@@ -21,8 +21,10 @@ var rewrite = flag.Bool("rewrite", false, "write what the machines do into the t
 //	up PEER RTT          local VERSION SIZE       sent PEER
 //	down PEER            recv FROM ORIGIN/VERSION SIZE [HASH]
 //	failed PEER          counters
+//	have PEER ID ...     want PEER ID ...
+//	pass DURATION, with a tick whenever one is due meanwhile
 //
-// Actors are letters; the machine is Z.
+// Actors are letters; the machine is Z, and its store holds the versions of actor Y.
 func TestTraces(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -47,8 +49,15 @@ func TestTraces(t *testing.T) {
 }
 
 func runTrace(t *testing.T, script string) string {
-	m := NewMachine(testActor('Z'), 1)
+	held := func(id changeset.ID) bool { return id.Actor == testActor('Y') }
+	m := NewMachine(MachineConfig{Self: testActor('Z'), Seed: 1, Held: held})
+	now := t0
 	var out strings.Builder
+	do := func(ev Event) {
+		for _, e := range m.Handle(now, ev) {
+			fmt.Fprintf(&out, "  %s\n", showEffect(e))
+		}
+	}
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "  ") {
 			continue
@@ -59,14 +68,26 @@ func runTrace(t *testing.T, script string) string {
 		case len(words) == 0 || words[0] == "#":
 		case words[0] == "counters":
 			fmt.Fprintf(&out, "  %+v\n", m.Counters())
+		case words[0] == "pass" && len(words) == 2:
+			d, err := time.ParseDuration(words[1])
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			end := now.Add(d)
+			for at := m.Next(); !at.IsZero() && !at.After(end); at = m.Next() {
+				now = at
+				before := out.Len()
+				if do(Tick{}); out.Len() > before {
+					fmt.Fprintf(&out, "  at %v\n", now.Sub(t0))
+				}
+			}
+			now = end
 		default:
 			ev, err := parseEvent(words)
 			if err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
-			for _, e := range m.Handle(ev) {
-				fmt.Fprintf(&out, "  %s\n", showEffect(e))
-			}
+			do(ev)
 		}
 	}
 	return out.String()
@@ -88,6 +109,10 @@ func parseEvent(words []string) (Event, error) {
 		return Sent{peer}, nil
 	case name == "failed":
 		return Failed{peer}, nil
+	case name == "have":
+		return Announced{peer, parseIDs(args[1:])}, nil
+	case name == "want":
+		return Wanted{peer, parseIDs(args[1:])}, nil
 	case name == "local" && len(args) == 2:
 		it, err := parseItem("Z/"+args[0], args[1])
 		return Local{it}, err
@@ -99,6 +124,22 @@ func parseEvent(words []string) (Event, error) {
 		return Received{peer, it}, err
 	}
 	return nil, fmt.Errorf("no such event")
+}
+
+func parseIDs(words []string) (ids []changeset.ID) {
+	for _, w := range words {
+		version, _ := strconv.Atoi(w[2:])
+		ids = append(ids, changeset.ID{Actor: testActor(w[0]), Version: changeset.Version(version)})
+	}
+	return ids
+}
+
+func showIDs(what string, ids []changeset.ID) string {
+	s := ""
+	for _, id := range ids {
+		s += fmt.Sprintf(" %s %c/%d", what, id.Actor[0], id.Version)
+	}
+	return s
 }
 
 func parseItem(id, size string) (Item, error) {
@@ -113,7 +154,7 @@ func parseItem(id, size string) (Item, error) {
 func showEffect(e Effect) string {
 	switch e := e.(type) {
 	case Send:
-		s := fmt.Sprintf("send %c", e.To[0])
+		s := fmt.Sprintf("send %c", e.To[0]) + showIDs("want", e.Want) + showIDs("have", e.Have)
 		for _, it := range e.Items {
 			s += fmt.Sprintf(" %c/%d", it.Actor[0], it.Version)
 		}
