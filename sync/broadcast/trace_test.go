@@ -22,6 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the machines do into the t
 //	down PEER            recv FROM ORIGIN/VERSION SIZE [HASH]
 //	failed PEER          counters
 //	have PEER ID ...     want PEER ID ...
+//	settle: all that is in flight was sent
 //	pass DURATION, with a tick whenever one is due meanwhile
 //
 // Actors are letters; the machine is Z, and its store holds the versions of actor Y.
@@ -53,9 +54,13 @@ func runTrace(t *testing.T, script string) string {
 	m := NewMachine(MachineConfig{Self: testActor('Z'), Seed: 1, Held: held})
 	now := t0
 	var out strings.Builder
+	var flying []changeset.ActorID
 	do := func(ev Event) {
 		for _, e := range m.Handle(now, ev) {
 			fmt.Fprintf(&out, "  %s\n", showEffect(e))
+			if s, ok := e.(Send); ok {
+				flying = append(flying, s.To)
+			}
 		}
 	}
 	for line := range strings.Lines(script) {
@@ -68,6 +73,12 @@ func runTrace(t *testing.T, script string) string {
 		case len(words) == 0 || words[0] == "#":
 		case words[0] == "counters":
 			fmt.Fprintf(&out, "  %+v\n", m.Counters())
+		case words[0] == "settle":
+			for len(flying) > 0 {
+				to := flying[0]
+				flying = flying[1:]
+				do(Sent{to})
+			}
 		case words[0] == "pass" && len(words) == 2:
 			d, err := time.ParseDuration(words[1])
 			if err != nil {
