@@ -129,8 +129,9 @@ func (e *behindError) Error() string {
 	return fmt.Sprintf("store: a stamp of %v is ahead of the clock", e.floor.Time)
 }
 
-// runGroup commits first and what is queued behind it.
-func (w *writer) runGroup(first *request) {
+// runGroup commits first and what is queued behind it; alone reports that this was
+// nothing.
+func (w *writer) runGroup(first *request) (alone bool) {
 	end := time.Now().Add(w.turns.allowance(requestTurn, w.groupTime))
 	n := 0
 	w.commit([]*request{first}, func() *request {
@@ -139,6 +140,7 @@ func (w *writer) runGroup(first *request) {
 		}
 		return w.store.queues.poll()
 	})
+	return n <= 1
 }
 
 // commit runs rs and what more yields in one SQLite transaction and answers all

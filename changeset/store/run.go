@@ -43,8 +43,11 @@ func (w *writer) run(ctx context.Context) error {
 		case r := <-requests:
 			<-w.store.baton
 			if r.take() {
-				w.turn(requestTurn, func() { w.runGroup(r) })
-				runtime.Gosched() // those who were answered ask again before the next turn is given
+				alone := false
+				w.turn(requestTurn, func() { alone = w.runGroup(r) })
+				if !alone || w.unfinished != nil || len(q.applies) > 0 {
+					runtime.Gosched() // those who were answered ask again before the next turn is given
+				} // else who was answered shall find the baton
 			}
 		case job := <-applies:
 			<-w.store.baton

@@ -23,9 +23,10 @@ const (
 	walForce    = 10 << 20
 	walStep     = 4 << 20
 	walPatience = 100 * time.Millisecond
-	walLimit    = 2 * time.Second // of patience
-	walBackfill = 100 * time.Millisecond
-	walHeader   = 24 // bytes before each page
+	walLimit    = 2 * time.Second        // of patience
+	walBackfill = 100 * time.Millisecond // between looks whether to move what is there
+	walRest     = time.Second            // between two moves of a small WAL
+	walHeader   = 24                     // bytes before each page
 )
 
 // walKeeper owns a connection of its own, which anchors the database for the
@@ -80,10 +81,15 @@ func (k *walKeeper) forceAtFirst() int64 { return min(walForce, k.limit/2) }
 func (k *walKeeper) run(ctx context.Context) {
 	ticks := time.NewTicker(walBackfill)
 	defer ticks.Stop()
+	var last time.Time
 	for {
 		select {
-		case <-ticks.C:
+		case now := <-ticks.C:
+			if small := k.state.Load().Bytes < k.reset/4; small && now.Sub(last) < walRest {
+				continue // the pages that are written most are worth one move, not ten
+			}
 			if !k.large.Load() && !k.off.Load() && k.unshrunk() && k.dirty.Swap(false) {
+				last = now
 				if _, _, err := k.conn.Checkpoint(false); k.failed(err) {
 					k.dirty.Store(true) // so the next tick tries again
 				}
