@@ -77,7 +77,7 @@ var goroutineOwners = map[string]string{
 	"sync/antientropy.Loop.do":           "stop waits for them, at the end of Run",
 	"sync/antientropy.Loop.Run":          "stop waits for it, at the end of Run",
 	"sync/antientropy.link.run":          "run waits for its two",
-	"sync/broadcast.Loop.Run":            "Run waits for one sender per peer",
+	"sync/broadcast.Loop.Run":            "Run waits for the senders, MaxFlights per peer",
 	"sync/members.Members.Run":           "Run waits for the pump and the seeker",
 	"sync/members.dialer.call":           "at most dialGoroutines; close waits for them",
 	"transport.Transport.Run":            "Run waits for the notifier",

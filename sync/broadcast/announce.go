@@ -47,7 +47,7 @@ func (m *Machine) tick(now time.Time) (out []Effect) {
 	}
 	out = m.pull(now, out)
 	m.recent.expire(now)
-	return out
+	return m.flushDue(now, out)
 }
 
 // digest announces what is recent to random peers.
@@ -59,6 +59,7 @@ func (m *Machine) digest(now time.Time) (out []Effect) {
 		m.digests.next = now.Add(digestPeriod)
 	}
 	for _, p := range m.randomPeers(m.digests.count) {
+		p.wait(now)
 		for _, id := range ids {
 			if id.Actor != p.actor {
 				p.have = append(p.have, id)
@@ -66,7 +67,7 @@ func (m *Machine) digest(now time.Time) (out []Effect) {
 			}
 		}
 		p.have = newest(p.have)
-		out = m.start(p, out)
+		out = m.start(now, p, out)
 	}
 	return out
 }
@@ -101,7 +102,7 @@ func (m *Machine) known(id changeset.ID) bool {
 }
 
 // wanted queues what a peer asks for.
-func (m *Machine) wanted(e Wanted) (out []Effect) {
+func (m *Machine) wanted(now time.Time, e Wanted) (out []Effect) {
 	i, ok := m.find(e.From)
 	if !ok {
 		return nil
@@ -113,9 +114,9 @@ func (m *Machine) wanted(e Wanted) (out []Effect) {
 			continue
 		}
 		m.count.Answered++
-		out = m.queue(m.peers[i], item, out)
+		m.queue(now, m.peers[i], item)
 	}
-	return out
+	return m.start(now, m.peers[i], out)
 }
 
 // pull asks for what is due of what is missing.
@@ -131,6 +132,7 @@ func (m *Machine) pull(now time.Time, out []Effect) []Effect {
 			return time.Time{}
 		}
 		m.count.Asked++
+		p.wait(now)
 		p.want = newest(append(p.want, w.id))
 		if !slices.Contains(asked, p) {
 			asked = append(asked, p)
@@ -138,7 +140,7 @@ func (m *Machine) pull(now time.Time, out []Effect) []Effect {
 		return now.Add(2*p.rtt + pullPatience)
 	}, m.forget)
 	for _, p := range asked {
-		out = m.start(p, out)
+		out = m.start(now, p, out)
 	}
 	return out
 }

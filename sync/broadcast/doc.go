@@ -16,6 +16,12 @@
 // loses changesets without a trace beyond a counter. Anti-entropy brings what
 // was lost. So nothing here sends again, and nothing here waits for a slow peer.
 //
+// What comes for a peer while a batch to it is in flight waits for the end of that one,
+// 10 ms, or until it fills a batch; two are in flight at most. What waits is bounded for
+// each peer: of more than QueueItems or QueueBytes the oldest go, since the newest are
+// what nobody else has brought yet; of more than MaxIDs announcements or questions the
+// oldest too. Every loss counts for its peer alone.
+//
 // Machine is the protocol, without I/O, clock or goroutine. Loop owns one
 // Machine and gives it a network. A changeset that is larger than a batch travels
 // alone in its batch.

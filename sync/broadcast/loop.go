@@ -26,8 +26,8 @@ var ErrRunning = errors.New("broadcast: loop was run before")
 // Sender writes batches to peers.
 type Sender interface {
 	// SendBatch writes frames to one peer, in order, all in one stream, and returns
-	// when they are written. It obeys ctx, and is called by one goroutine at a time
-	// for each peer. It must neither change nor keep the slices.
+	// when they are written. It obeys ctx, and is called by at most MaxFlights
+	// goroutines at a time for each peer. It must neither change nor keep the slices.
 	SendBatch(ctx context.Context, to changeset.ActorID, batch []Frame) error
 }
 
@@ -67,7 +67,7 @@ type Queue struct {
 }
 
 // Loop gives a Machine its network. Run's goroutine owns the Machine; each peer
-// has one goroutine that sends, from PeerUp to PeerDown, so that a slow peer holds
+// has MaxFlights goroutines that send, from PeerUp to PeerDown, so that a slow peer holds
 // up nobody else.
 type Loop struct {
 	cfg      Config
@@ -93,15 +93,16 @@ type Loop struct {
 // result is the end of one batch.
 type result struct {
 	worker *worker
+	batch  uint64
 	err    error
 }
 
-// worker sends to one peer. The Machine keeps at most one batch in flight, so
-// batches never has more than one.
+// worker sends to one peer. The Machine keeps at most MaxFlights batches in flight,
+// so batches never has more.
 type worker struct {
 	peer    changeset.ActorID
 	rtt     time.Duration
-	batches chan []Frame
+	batches chan *Send
 	cancel  context.CancelFunc
 }
 
@@ -151,7 +152,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.reconcile(workers, func(w *worker) {
 				own, cancel := context.WithCancel(ctx)
 				w.cancel = cancel
-				group.Go(func() { l.send(own, w) })
+				for range MaxFlights {
+					group.Go(func() { l.send(own, w) })
+				}
 			})
 		case s := <-l.publish:
 			l.publishSize.Add(-int64(len(s.Data)))
@@ -168,9 +171,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			if r.err != nil {
 				l.cfg.Log.Debug("broadcast batch failed", "component", "broadcast", "peer", r.worker.peer, "err", r.err)
-				l.handle(workers, Failed{r.worker.peer})
+				l.handle(workers, Failed{r.worker.peer, r.batch})
 			} else {
-				l.handle(workers, Sent{r.worker.peer})
+				l.handle(workers, Sent{r.worker.peer, r.batch})
 			}
 		}
 	}
@@ -203,7 +206,7 @@ func (l *Loop) reconcile(workers map[changeset.ActorID]*worker, start func(*work
 	for actor, rtt := range l.wanted {
 		w := workers[actor]
 		if w == nil {
-			w = &worker{peer: actor, rtt: rtt, batches: make(chan []Frame, 1)}
+			w = &worker{peer: actor, rtt: rtt, batches: make(chan *Send, MaxFlights)}
 			workers[actor] = w
 			start(w)
 		} else if w.rtt == rtt {
@@ -222,7 +225,7 @@ func (l *Loop) handle(workers map[changeset.ActorID]*worker, ev Event) {
 	for _, effect := range effects {
 		switch e := effect.(type) {
 		case Send:
-			workers[e.To].batches <- framesOf(&e)
+			workers[e.To].batches <- &e
 		case Deliver:
 			if l.cfg.Deliver(e.Item.Sealed) {
 				l.delivered.Add(1)
@@ -241,10 +244,10 @@ func (l *Loop) send(ctx context.Context, w *worker) {
 			return
 		case batch := <-w.batches:
 			limited, cancel := context.WithTimeout(ctx, sendTimeout)
-			err := l.cfg.Sender.SendBatch(limited, w.peer, batch)
+			err := l.cfg.Sender.SendBatch(limited, w.peer, framesOf(batch))
 			cancel()
 			select {
-			case l.finished <- result{w, err}:
+			case l.finished <- result{w, batch.Batch, err}:
 			case <-ctx.Done():
 				return
 			}

@@ -220,7 +220,7 @@ func TestSlowPeerHoldsUpNobody(t *testing.T) {
 		m.delay[testActor('B')] = time.Second
 		a.Publish(sealed(t, 'A', 3001))
 		synctest.Wait()
-		a.finished <- result{&worker{peer: testActor('B')}, nil}
+		a.finished <- result{&worker{peer: testActor('B')}, 1, nil}
 		a.Publish(sealed(t, 'A', 3002))
 		synctest.Wait()
 		if q := a.Queues()[1]; q.Depth != 1 {

@@ -20,6 +20,12 @@ const (
 	// QueueBytes may wait if it is the only one.
 	QueueItems = 1024
 	QueueBytes = 1 << 20
+	// MaxFlights bounds the batches in flight to one peer. The second is for what
+	// would wait behind a large or stuck one, see Coalesce.
+	MaxFlights = 2
+	// Coalesce is how long what comes while a batch is in flight is gathered before it
+	// leaves beside that one; BatchBytes leave at once.
+	Coalesce = 10 * time.Millisecond
 	// SeenItems is how many changesets are remembered as seen.
 	SeenItems = 8192
 	// MaxIDs bounds the changesets that one Have or Want names, and of each kind what
@@ -82,11 +88,17 @@ type Wanted struct {
 // Tick says that the time of Next has come.
 type Tick struct{}
 
-// Sent says that the last Send to To was written.
-type Sent struct{ To changeset.ActorID }
+// Sent says that the Send to To with that number was written.
+type Sent struct {
+	To    changeset.ActorID
+	Batch uint64
+}
 
-// Failed says that the last Send to To failed. Its items are not sent again.
-type Failed struct{ To changeset.ActorID }
+// Failed says that it failed. Its items are not sent again.
+type Failed struct {
+	To    changeset.ActorID
+	Batch uint64
+}
 
 func (PeerUp) event()    {}
 func (PeerDown) event()  {}
@@ -102,10 +114,11 @@ func (Failed) event()    {}
 type Effect interface{ effect() }
 
 // Send asks for one batch to be sent to To: what is asked of it, what is announced to
-// it, and changesets. Exactly one Sent or Failed must follow, unless PeerDown comes
-// first.
+// it, and changesets. Exactly one Sent or Failed with its number must follow, unless
+// PeerDown comes first.
 type Send struct {
 	To         changeset.ActorID
+	Batch      uint64         // unique in one Machine
 	Want, Have []changeset.ID // at most MaxIDs each
 	Items      []Item
 }
@@ -154,6 +167,8 @@ type Machine struct {
 	recent  recent
 	missing missing
 	digests digests
+	batches uint64    // that were handed out
+	flush   time.Time // not after the first batch that leaves beside another; zero: none
 	count   Counters
 }
 
@@ -162,11 +177,20 @@ type peer struct {
 	rtt        time.Duration
 	queue      queue
 	want, have []changeset.ID // that wait, oldest first
-	busy       bool           // a batch is in flight
-	flight     int            // items in it
+	since      time.Time      // what waits, waits since then
+	flights    []flight       // at most MaxFlights
 	dropped    uint64         // of this peer's queue
 	missing    int            // entries of Machine.missing that it announced first
 }
+
+// flight is a batch of which neither Sent nor Failed was heard.
+type flight struct {
+	batch uint64
+	items int
+}
+
+// waits reports whether there is something to send.
+func (p *peer) waits() bool { return p.queue.len() > 0 || len(p.want) > 0 || len(p.have) > 0 }
 
 // NewMachine returns a Machine that knows no peer.
 func NewMachine(cfg MachineConfig) *Machine {
@@ -188,7 +212,9 @@ func (m *Machine) Handle(now time.Time, ev Event) []Effect {
 		}
 	case PeerDown:
 		if i, ok := m.find(e.Peer); ok {
-			m.count.Failed += uint64(m.peers[i].flight)
+			for _, f := range m.peers[i].flights {
+				m.count.Failed += uint64(f.items)
+			}
 			m.count.Dropped += uint64(m.peers[i].queue.len())
 			m.peers = slices.Delete(m.peers, i, i+1)
 			m.missing.hurry(e.Peer, now)
@@ -208,14 +234,14 @@ func (m *Machine) Handle(now time.Time, ev Event) []Effect {
 	case Announced:
 		m.announced(now, e)
 	case Wanted:
-		return m.wanted(e)
+		return m.wanted(now, e)
 	case Tick:
 		return m.tick(now)
 	case Sent:
-		return m.finished(e.To, &m.count.Sent)
+		return m.finished(now, e, &m.count.Sent)
 	case Failed:
 		m.missing.hurry(e.To, now)
-		return m.finished(e.To, &m.count.Failed)
+		return m.finished(now, Sent(e), &m.count.Failed)
 	}
 	return nil
 }
@@ -230,45 +256,82 @@ func (m *Machine) push(now time.Time, item Item, from changeset.ActorID) []Effec
 		m.digests.soon(now, item)
 	}
 	for _, p := range chosen {
-		out = m.queue(p, item, out)
+		m.queue(now, p, item)
+		out = m.start(now, p, out)
 	}
 	return out
 }
 
-func (m *Machine) queue(p *peer, item Item, out []Effect) []Effect {
+func (m *Machine) queue(now time.Time, p *peer, item Item) {
+	p.wait(now)
 	lost := p.queue.push(item)
 	p.dropped += uint64(lost)
 	m.count.Dropped += uint64(lost)
 	m.count.Queued++
-	return m.start(p, out)
 }
 
-// finished ends the batch in flight to a peer and starts the next one, which is
-// everything that came in the meantime.
-func (m *Machine) finished(to changeset.ActorID, counter *uint64) []Effect {
-	i, ok := m.find(to)
+// wait notes that something is about to wait.
+func (p *peer) wait(now time.Time) {
+	if !p.waits() {
+		p.since = now
+	}
+}
+
+// finished ends a batch in flight to a peer and starts the next one, which is
+// what came in the meantime.
+func (m *Machine) finished(now time.Time, e Sent, counter *uint64) []Effect {
+	i, ok := m.find(e.To)
 	if !ok {
 		return nil
 	}
 	p := m.peers[i]
-	*counter += uint64(p.flight)
-	p.busy, p.flight = false, 0
-	return m.start(p, nil)
+	p.flights = slices.DeleteFunc(p.flights, func(f flight) bool {
+		if f.batch == e.Batch {
+			*counter += uint64(f.items)
+		}
+		return f.batch == e.Batch
+	})
+	return m.start(now, p, nil)
 }
 
-// start sends what waits for p if nothing is in flight to p. So an item is never held
-// while the peer is idle, and at most one batch is in flight to it.
-func (m *Machine) start(p *peer, out []Effect) []Effect {
-	if p.busy || p.queue.len() == 0 && len(p.want) == 0 && len(p.have) == 0 {
-		return out
+// start sends what waits for p: at once if nothing is in flight to p, so that an item
+// is never held while the peer is idle; beside what is in flight when a batch is full or
+// has waited for Coalesce.
+func (m *Machine) start(now time.Time, p *peer, out []Effect) []Effect {
+	for p.waits() && len(p.flights) < MaxFlights {
+		if due := p.since.Add(Coalesce); len(p.flights) > 0 && p.queue.bytes < BatchBytes && now.Before(due) {
+			if m.flush.IsZero() || due.Before(m.flush) {
+				m.flush = due
+			}
+			break
+		}
+		out = append(out, m.batch(now, p))
 	}
-	send := Send{To: p.actor, Want: p.want, Have: p.have, Items: p.queue.take(BatchBytes)}
-	p.want, p.have = nil, nil
-	p.busy, p.flight = true, len(send.Items)
-	if p.flight > 0 {
+	return out
+}
+
+// batch takes the next batch to p.
+func (m *Machine) batch(now time.Time, p *peer) Send {
+	m.batches++
+	send := Send{To: p.actor, Batch: m.batches, Want: p.want, Have: p.have, Items: p.queue.take(BatchBytes)}
+	p.want, p.have, p.since = nil, nil, now
+	p.flights = append(p.flights, flight{send.Batch, len(send.Items)})
+	if len(send.Items) > 0 {
 		m.count.Batches++
 	}
-	return append(out, send)
+	return send
+}
+
+// flushDue starts the batches that have gathered for long enough.
+func (m *Machine) flushDue(now time.Time, out []Effect) []Effect {
+	if m.flush.IsZero() || now.Before(m.flush) {
+		return out
+	}
+	m.flush = time.Time{}
+	for _, p := range m.peers {
+		out = m.start(now, p, out)
+	}
+	return out
 }
 
 func (m *Machine) find(actor changeset.ActorID) (int, bool) {
@@ -278,7 +341,7 @@ func (m *Machine) find(actor changeset.ActorID) (int, bool) {
 // Next returns when a Tick is due; zero: not before another event.
 func (m *Machine) Next() time.Time {
 	next := m.digests.next
-	for _, at := range []time.Time{m.missing.next(), m.recent.next()} {
+	for _, at := range []time.Time{m.missing.next(), m.recent.next(), m.flush} {
 		if next.IsZero() || !at.IsZero() && at.Before(next) {
 			next = at
 		}

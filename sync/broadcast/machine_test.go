@@ -32,6 +32,12 @@ func sends(effects []Effect) (out []Send) {
 	return out
 }
 
+// oldest returns the end of the oldest batch in flight to a peer.
+func oldest(m *Machine, to changeset.ActorID) Sent {
+	i, _ := m.find(to)
+	return Sent{to, m.peers[i].flights[0].batch}
+}
+
 func machineWith(peers int, rtt func(i int) time.Duration) *Machine {
 	m := NewMachine(MachineConfig{Self: testActor('Z'), Seed: 1})
 	for i := range peers {
@@ -172,7 +178,7 @@ func TestQueueDropsItsOldestOnly(t *testing.T) {
 	for version := 1; version <= total; version++ {
 		for _, s := range sends(m.Handle(t0, Local{testItem('Z', version, 10)})) {
 			if s.To == fast {
-				m.Handle(t0, Sent{fast})
+				m.Handle(t0, Sent{fast, s.Batch})
 			}
 		}
 	}
@@ -181,7 +187,7 @@ func TestQueueDropsItsOldestOnly(t *testing.T) {
 	if q[0].Depth != QueueItems || q[0].Dropped != 10 || q[1].Depth != 0 || q[1].Dropped != 0 {
 		t.Fatalf("%+v", q)
 	}
-	next := sends(m.Handle(t0, Sent{slow}))[0].Items
+	next := sends(m.Handle(t0, oldest(m, slow)))[0].Items
 	if next[0].Version != 12 || next[len(next)-1].Version != total {
 		t.Errorf("after the first comes %d to %d", next[0].Version, next[len(next)-1].Version)
 	}
@@ -192,38 +198,86 @@ func TestQueueDropsItsOldestOnly(t *testing.T) {
 
 func TestQueueIsBoundedInBytes(t *testing.T) {
 	m := machineWith(1, near)
-	m.Handle(t0, Local{testItem('Z', 1, 1)})
-	for version := 2; version <= 6; version++ {
+	for version := 1; version <= MaxFlights+5; version++ {
 		m.Handle(t0, Local{testItem('Z', version, QueueBytes/4)})
 	}
 	if q := m.Queues()[0]; q.Depth != 4 || q.Bytes != QueueBytes || q.Dropped != 1 {
 		t.Errorf("%+v", q)
 	}
-	m.Handle(t0, Local{testItem('Z', 7, 2*QueueBytes)})
+	m.Handle(t0, Local{testItem('Z', 100, 2*QueueBytes)})
 	if q := m.Queues()[0]; q.Depth != 1 || q.Bytes != 2*QueueBytes || q.Dropped != 5 {
 		t.Errorf("with an item larger than the queue: %+v", q)
 	}
-	if s := sends(m.Handle(t0, Sent{testActor('a')})); len(s) != 1 || len(s[0].Items) != 1 {
+	if s := sends(m.Handle(t0, oldest(m, testActor('a')))); len(s) != 1 || len(s[0].Items) != 1 {
 		t.Errorf("it does not travel: %v", s)
 	}
 }
 
 func TestBatchesAreBounded(t *testing.T) {
 	m := machineWith(1, near)
-	m.Handle(t0, Local{testItem('Z', 1, 1)})
-	for version, size := range []int{BatchBytes / 2, BatchBytes / 2, 1, BatchBytes + 1, 1, 1} {
-		m.Handle(t0, Local{testItem('Z', version+2, size)})
-	}
 	got := ""
-	for {
-		s := sends(m.Handle(t0, Sent{testActor('a')}))
-		if len(s) == 0 {
-			break
+	note := func(effects []Effect) {
+		for _, s := range sends(effects) {
+			got += fmt.Sprint(len(s.Items), " ")
 		}
-		got += fmt.Sprint(len(s[0].Items), " ")
 	}
-	if got != "2 1 1 2 " {
+	for version, size := range []int{1, BatchBytes / 2, BatchBytes / 2, 1, BatchBytes + 1, 1, 1} {
+		note(m.Handle(t0, Local{testItem('Z', version+1, size)}))
+	}
+	for len(m.peers[0].flights) > 0 {
+		note(m.Handle(t0, oldest(m, testActor('a'))))
+	}
+	if got != "1 2 1 1 2 " {
 		t.Errorf("batches of %s", got)
+	}
+}
+
+// TestStuckBatchDelaysOthersByCoalesce shows the second place of MaxFlights, and that
+// there is no third.
+func TestStuckBatchDelaysOthersByCoalesce(t *testing.T) {
+	m := machineWith(2, near)
+	stuck, fast := testActor('a'), testActor('b')
+	write := func(now time.Time, version int) (toStuck int) {
+		for _, s := range sends(m.Handle(now, Local{testItem('Z', version, 10)})) {
+			if s.To == fast {
+				m.Handle(now, Sent{fast, s.Batch})
+			} else {
+				toStuck++
+			}
+		}
+		return toStuck
+	}
+	if write(t0, 1) != 1 {
+		t.Fatal("the first was held back")
+	}
+	began := t0.Add(time.Millisecond)
+	for i := range 9 {
+		if write(began.Add(time.Duration(i)*time.Millisecond), 2+i) != 0 {
+			t.Fatalf("version %d was not gathered", 2+i)
+		}
+	}
+	if next := m.Next(); !next.Equal(began.Add(Coalesce)) {
+		t.Errorf("a tick after %v", next.Sub(began))
+	}
+	out := sends(m.Handle(began.Add(Coalesce), Tick{}))
+	if len(out) != 1 || out[0].To != stuck || len(out[0].Items) != 9 {
+		t.Errorf("after the time: %d batches", len(out))
+	}
+	for i := range 20 {
+		if write(began.Add(Coalesce), 100+i) != 0 {
+			t.Error("a third batch")
+		}
+	}
+	if next := m.Next(); !next.IsZero() {
+		t.Errorf("a tick at %v, for nothing", next)
+	}
+	m.Handle(began.Add(2*Coalesce), Tick{})
+	// The end of a batch that was counted already is not another's.
+	if m.Handle(began, Sent{stuck, out[0].Batch + 1000}); len(m.peers[0].flights) != MaxFlights {
+		t.Errorf("%d in flight", len(m.peers[0].flights))
+	}
+	if out := sends(m.Handle(began.Add(2*Coalesce), Sent{stuck, out[0].Batch})); len(out) != 1 || len(out[0].Items) != 20 {
+		t.Errorf("what waited does not leave: %d batches", len(out))
 	}
 }
 

@@ -141,10 +141,10 @@ func (s *sim) send(e simEvent, x Send) {
 		}
 	}
 	if s.rng.Float64() < s.loss {
-		s.at(50*time.Millisecond, e.node, Failed{x.To}, 0)
+		s.at(50*time.Millisecond, e.node, Failed{x.To, x.Batch}, 0)
 		return
 	}
-	s.at(time.Millisecond, e.node, Sent{x.To}, 0)
+	s.at(time.Millisecond, e.node, Sent{x.To, x.Batch}, 0)
 	if len(x.Have) > 0 {
 		s.at(oneWay(e.node, to), to, Announced{simActor(e.node), x.Have}, 0)
 	}

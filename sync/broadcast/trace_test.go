@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,9 +19,9 @@ var rewrite = flag.Bool("rewrite", false, "write what the machines do into the t
 // TestTraces runs the scripts in testdata. A line that is not indented is an event,
 // and the indented ones below it are the effects. Events:
 //
-//	up PEER RTT          local VERSION SIZE       sent PEER
+//	up PEER RTT          local VERSION SIZE       sent PEER: its oldest batch in flight
 //	down PEER            recv FROM ORIGIN/VERSION SIZE [HASH]
-//	failed PEER          counters
+//	failed PEER: its oldest batch in flight       counters
 //	have PEER ID ...     want PEER ID ...
 //	settle: all that is in flight was sent
 //	pass DURATION, with a tick whenever one is due meanwhile
@@ -54,14 +55,23 @@ func runTrace(t *testing.T, script string) string {
 	m := NewMachine(MachineConfig{Self: testActor('Z'), Seed: 1, Held: held})
 	now := t0
 	var out strings.Builder
-	var flying []changeset.ActorID
+	var flying []Sent
 	do := func(ev Event) {
 		for _, e := range m.Handle(now, ev) {
 			fmt.Fprintf(&out, "  %s\n", showEffect(e))
 			if s, ok := e.(Send); ok {
-				flying = append(flying, s.To)
+				flying = append(flying, Sent{s.To, s.Batch})
 			}
 		}
+	}
+	landed := func(to changeset.ActorID) Sent {
+		i := slices.IndexFunc(flying, func(f Sent) bool { return f.To == to })
+		if i < 0 {
+			return Sent{To: to}
+		}
+		f := flying[i]
+		flying = slices.Delete(flying, i, i+1)
+		return f
 	}
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "  ") {
@@ -75,10 +85,12 @@ func runTrace(t *testing.T, script string) string {
 			fmt.Fprintf(&out, "  %+v\n", m.Counters())
 		case words[0] == "settle":
 			for len(flying) > 0 {
-				to := flying[0]
-				flying = flying[1:]
-				do(Sent{to})
+				do(landed(flying[0].To))
 			}
+		case words[0] == "sent" && len(words) == 2:
+			do(landed(testActor(words[1][0])))
+		case words[0] == "failed" && len(words) == 2:
+			do(Failed(landed(testActor(words[1][0]))))
 		case words[0] == "pass" && len(words) == 2:
 			d, err := time.ParseDuration(words[1])
 			if err != nil {
@@ -116,10 +128,6 @@ func parseEvent(words []string) (Event, error) {
 		return PeerUp{peer, rtt}, err
 	case name == "down":
 		return PeerDown{peer}, nil
-	case name == "sent":
-		return Sent{peer}, nil
-	case name == "failed":
-		return Failed{peer}, nil
 	case name == "have":
 		return Announced{peer, parseIDs(args[1:])}, nil
 	case name == "want":
