@@ -204,6 +204,12 @@ func (s *missing) wake(at time.Time) {
 	}
 }
 
+// asked reports whether somebody was asked for the changeset.
+func (s *missing) asked(id changeset.ID) bool {
+	w := s.byID[id]
+	return w != nil && w.asked != (changeset.ActorID{})
+}
+
 func (s *missing) next() time.Time { return s.soonest }
 
 // due calls ask for each wish that is due, and forget for those that end since ask

@@ -3,8 +3,9 @@
 //
 // A changeset that was made here goes at once to the peers that Machine
 // chooses for it: to all of them while the cluster has at most seven members,
-// else to six, or three if it is large. Whoever receives it hands it to its store and, before it is
-// applied, sends the same bytes on to the six it chooses itself, never back to
+// else to six, or to three if it is large or had to be asked for. Whoever receives it
+// hands it to its store and, before it is applied, sends the same bytes on to the
+// peers that it chooses itself, never back to
 // the sender or to the origin. A bounded memory of what was seen lately makes
 // every node deliver and forward each changeset once.
 //

@@ -22,12 +22,12 @@ type places [3]int
 
 var (
 	eagerPlaces = places{3, 2, 1}
-	largePlaces = places{1, 1, 1}
+	fewPlaces   = places{1, 1, 1} // of what is large, or had to be asked for
 )
 
 func placesOf(item Item) places {
 	if len(item.Packed) > largeItem {
-		return largePlaces
+		return fewPlaces
 	}
 	return eagerPlaces
 }
@@ -58,8 +58,7 @@ type candidate struct {
 // One of them is the successor in a ring that all nodes draw alike for this
 // changeset. Six random edges alone would leave out each node with a probability
 // of e^-6; with the ring everybody is reached when views agree and nothing is lost.
-func (m *Machine) choose(item Item, from changeset.ActorID) (chosen []*peer, everybody bool) {
-	id, left := item.ID(), placesOf(item)
+func (m *Machine) choose(id changeset.ID, from changeset.ActorID, left places) (chosen []*peer, everybody bool) {
 	total := left.total()
 	next := m.successor(id)
 	var best [len(left)][]candidate // of each bucket, the lowest ranks first

@@ -8,7 +8,7 @@ import (
 )
 
 // largeItem is the packed size in bytes above which a changeset goes eagerly to
-// fewer peers, see largePlaces; digests are small and let the others pull it.
+// fewer peers, see fewPlaces; digests are small and let the others pull it.
 const largeItem = 8 << 10
 
 // Limits of one Machine. They are not settings: a peer that is slower than this
@@ -222,7 +222,7 @@ func (m *Machine) Handle(now time.Time, ev Event) []Effect {
 	case Local:
 		if m.seen.add(e.Item.ID(), e.Item.Hash) {
 			m.count.Local++
-			return m.push(now, e.Item, m.cfg.Self)
+			return m.push(now, e.Item, m.cfg.Self, placesOf(e.Item))
 		}
 	case Received:
 		if !m.seen.add(e.Item.ID(), e.Item.Hash) {
@@ -230,7 +230,11 @@ func (m *Machine) Handle(now time.Time, ev Event) []Effect {
 			return nil
 		}
 		m.count.Received++
-		return append(m.push(now, e.Item, e.From), Deliver{e.Item})
+		places := placesOf(e.Item)
+		if m.missing.asked(e.Item.ID()) {
+			places = fewPlaces // most others have it by now
+		}
+		return append(m.push(now, e.Item, e.From, places), Deliver{e.Item})
 	case Announced:
 		m.announced(now, e)
 	case Wanted:
@@ -248,9 +252,9 @@ func (m *Machine) Handle(now time.Time, ev Event) []Effect {
 
 // push queues the item for the peers chosen for it and starts what can start. If
 // others are left out, they will hear that it is here.
-func (m *Machine) push(now time.Time, item Item, from changeset.ActorID) []Effect {
+func (m *Machine) push(now time.Time, item Item, from changeset.ActorID, left places) []Effect {
 	var out []Effect
-	chosen, everybody := m.choose(item, from)
+	chosen, everybody := m.choose(item.ID(), from, left)
 	if !everybody {
 		m.recent.add(now, item)
 		m.digests.soon(now, item)

@@ -72,7 +72,7 @@ func TestChoiceFillsTheBuckets(t *testing.T) {
 		})
 		for version := 1; version < 200; version++ {
 			var got [3]int
-			for _, p := range first(m.choose(testItem('Z', version, 10), m.cfg.Self)) {
+			for _, p := range first(m.choose(testItem('Z', version, 10).ID(), m.cfg.Self, eagerPlaces)) {
 				got[bucket(p.rtt)]++
 			}
 			if got != tc.want {
@@ -90,7 +90,7 @@ func TestChoiceIsStableAndSpread(t *testing.T) {
 	differs := 0
 	for version := 1; version <= 1000; version++ {
 		it := testItem('Z', version, 10)
-		a, b, c := actors(m.choose(it, m.cfg.Self)), actors(other.choose(it, m.cfg.Self)), actors(reseeded.choose(it, m.cfg.Self))
+		a, b, c := actors(m.choose(it.ID(), m.cfg.Self, eagerPlaces)), actors(other.choose(it.ID(), m.cfg.Self, eagerPlaces)), actors(reseeded.choose(it.ID(), m.cfg.Self, eagerPlaces))
 		if len(a) != eagerPlaces.total() || !slices.Equal(a, b) {
 			t.Fatalf("version %d: %v and %v", version, a, b)
 		}
@@ -127,7 +127,7 @@ func TestChoiceLeavesOutSenderAndOrigin(t *testing.T) {
 			it := testItem('a', version, 10)
 			id := it.ID()
 			from := testActor(byte('a' + version%peers))
-			chosen, everybody := m.choose(it, from)
+			chosen, everybody := m.choose(id, from, eagerPlaces)
 			others := peers - 1
 			if from != id.Actor {
 				others--
@@ -166,7 +166,7 @@ func TestRingReachesEverybody(t *testing.T) {
 	}
 	m := all[5]
 	next := m.successor(id)
-	if next.actor != id.Actor && !slices.Contains(first(m.choose(it, m.cfg.Self)), next) {
+	if next.actor != id.Actor && !slices.Contains(first(m.choose(it.ID(), m.cfg.Self, eagerPlaces)), next) {
 		t.Error("the successor is not chosen")
 	}
 }
