@@ -2,7 +2,6 @@ package antientropy
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/patinadb/patina/changeset"
@@ -77,7 +76,7 @@ func encode(m Message) (frame uint8, payload []byte, err error) {
 	case Changeset:
 		return FrameChangeset, changeset.Pack(m.Data), nil
 	case NotInLog:
-		return FrameNotInLog, m.appendBinary(nil), nil
+		return FrameNotInLog, versions.AppendNeeds(nil, m), nil
 	case Done:
 		return FrameDone, nil, nil
 	case Busy:
@@ -95,15 +94,6 @@ func pieces(frame uint8, payload []byte, send func(frame uint8, payload []byte) 
 		payload = payload[MaxPayload:]
 	}
 	return send(frame, payload)
-}
-
-func (n NotInLog) appendBinary(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(n)))
-	for _, need := range n {
-		b = append(b, need.Actor[:]...)
-		b = versions.SetOf(need.Ranges...).AppendBinary(b)
-	}
-	return b
 }
 
 // decoder reads the messages of one direction of a stream. Its errors are
@@ -157,7 +147,8 @@ func parse(frame uint8, payload []byte) (Message, error) {
 	case FrameChangeset:
 		return parseChangeset(payload)
 	case FrameNotInLog:
-		return parseNotInLog(payload)
+		needs, err := versions.DecodeNeeds(payload)
+		return NotInLog(needs), err
 	case FrameDone:
 		return Done{}, nil
 	}
@@ -174,39 +165,4 @@ func parseChangeset(payload []byte) (Message, error) {
 	}
 	sealed, err := changeset.Open(data)
 	return Changeset{sealed}, err
-}
-
-func parseNotInLog(b []byte) (Message, error) {
-	const minNeed = changeset.ActorSize + 3 // one range
-	n, size := binary.Uvarint(b)
-	switch {
-	case size == 0:
-		return nil, changeset.ErrTruncated
-	case size < 0 || n == 0 || size > 1 && b[size-1] == 0:
-		return nil, fmt.Errorf("number of actors: %w", changeset.ErrCorrupt)
-	}
-	b = b[size:]
-	if n > uint64(len(b)/minNeed) {
-		return nil, fmt.Errorf("%d actors in %d bytes: %w", n, len(b), changeset.ErrTruncated)
-	}
-	out := make(NotInLog, n)
-	var last changeset.ActorID
-	for i := range out {
-		if len(b) < changeset.ActorSize {
-			return nil, changeset.ErrTruncated
-		}
-		out[i].Actor = changeset.ActorID(b)
-		set, rest, err := versions.DecodeSet(b[changeset.ActorSize:])
-		switch {
-		case err != nil:
-			return nil, err
-		case set.IsEmpty() || out[i].Actor.Compare(last) <= 0:
-			return nil, fmt.Errorf("actor %d is empty or not above the one before: %w", i, changeset.ErrCorrupt)
-		}
-		out[i].Ranges, last, b = set.Ranges(), out[i].Actor, rest
-	}
-	if len(b) > 0 {
-		return nil, fmt.Errorf("%d bytes after the end: %w", len(b), changeset.ErrCorrupt)
-	}
-	return out, nil
 }
