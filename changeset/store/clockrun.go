@@ -1,7 +1,7 @@
 package store
 
 import (
-	"fmt"
+	"errors"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
@@ -90,7 +90,7 @@ func (b *versionBuilder) moveRun(s *tableStatements, n *netTable, first, end int
 func (w *writer) moveClock(args []sqlite.Value) (sqlite.Value, error) {
 	run := w.moving
 	if run == nil {
-		return sqlite.Value{}, fmt.Errorf("no clocks are being moved")
+		return sqlite.Value{}, errors.New("no clocks are being moved")
 	}
 	i := args[0].Integer() - run.from
 	row, ch, k := &run.rows[i], &run.changes[i], &run.clock

@@ -25,7 +25,7 @@ const (
 	// pruneAfterStart is how long the members have to come up first: whom the store
 	// does not know yet holds nothing back.
 	pruneAfterStart = time.Minute
-	prunePeriod     = 5 * time.Second // between looks that find something to prune
+	prunePeriod     = 5 * time.Second // between looks whether something must go
 	pruneHeldPeriod = time.Minute     // after one that found nothing that may go
 	// pruneAgeError is how much longer than Config.LogMaxAge, as a part of it, an
 	// entry may stay that came in old.

@@ -45,9 +45,11 @@ func (w *writer) run(ctx context.Context) error {
 			if r.take() {
 				alone := false
 				w.turn(requestTurn, func() { alone = w.runGroup(r) })
+				// Those who were answered ask again before the next turn is given. Who was
+				// alone, with nobody to share the turn with, shall find the baton instead.
 				if !alone || w.unfinished != nil || len(q.applies) > 0 {
-					runtime.Gosched() // those who were answered ask again before the next turn is given
-				} // else who was answered shall find the baton
+					runtime.Gosched()
+				}
 			}
 		case job := <-applies:
 			<-w.store.baton
@@ -66,7 +68,7 @@ func (w *writer) run(ctx context.Context) error {
 				w.catchUp()
 			}
 		case <-w.store.crowded:
-			<-w.store.baton // see below
+			<-w.store.baton // afterCommit, below, makes room
 		case <-ctx.Done():
 			<-w.store.baton // for good: the store has stopped
 			return w.lost

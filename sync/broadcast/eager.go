@@ -60,7 +60,10 @@ type candidate struct {
 // of e^-6; with the ring everybody is reached when views agree and nothing is lost.
 func (m *Machine) choose(id changeset.ID, from changeset.ActorID, left places) (chosen []*peer, everybody bool) {
 	total := left.total()
-	next := m.successor(id)
+	var next *peer
+	if len(m.peers) > total {
+		next = m.successor(id)
+	}
 	var best [len(left)][]candidate // of each bucket, the lowest ranks first
 	others := 0
 	for _, p := range m.peers {
@@ -82,7 +85,7 @@ func (m *Machine) choose(id changeset.ID, from changeset.ActorID, left places) (
 		rest = append(rest, best[b][n:]...)
 	}
 	slices.SortFunc(rest, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
-	if len(m.peers) <= total || others <= total {
+	if others <= total {
 		return inOrder(append(taken, rest...)), true
 	}
 	return inOrder(append(taken, rest[:total-len(taken)]...)), false

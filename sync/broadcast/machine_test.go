@@ -359,3 +359,18 @@ func TestRecentIsBounded(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestOldGoesWithTheNew: a stream of changesets needs no tick for each.
+func TestOldGoesWithTheNew(t *testing.T) {
+	r := newRecent()
+	for i := range 20 {
+		now := t0.Add(time.Duration(i) * RecentFor / 10)
+		r.add(now, testItem('Z', i+1, 100))
+		if want := min(i+1, 10); len(r.list) != want || len(r.byID) != want || r.bytes != 100*want {
+			t.Fatalf("after %d: %d items of %d bytes", i+1, len(r.list), r.bytes)
+		}
+		if !r.next().Equal(now.Add(RecentFor)) {
+			t.Fatalf("after %d: a tick at %v", i+1, r.next())
+		}
+	}
+}

@@ -7,7 +7,8 @@ import (
 )
 
 // recent keeps changesets for peers that ask for them, the oldest first, within
-// RecentItems, RecentBytes and RecentFor.
+// RecentItems, RecentBytes and RecentFor. While more come, these let the old ones go;
+// it takes a tick only to let go of the last.
 type recent struct {
 	byID  map[changeset.ID]Item
 	list  []recentItem
@@ -24,6 +25,7 @@ type recentItem struct {
 func newRecent() recent { return recent{byID: map[changeset.ID]Item{}} }
 
 func (r *recent) add(now time.Time, item Item) {
+	r.expire(now)
 	id := item.ID()
 	if _, ok := r.byID[id]; ok {
 		return // a forked history: the first serves
@@ -56,12 +58,12 @@ func (r *recent) expire(now time.Time) {
 	}
 }
 
-// next returns when something expires.
+// next returns when all have expired.
 func (r *recent) next() time.Time {
 	if len(r.list) == 0 {
 		return time.Time{}
 	}
-	return r.list[0].until
+	return r.list[len(r.list)-1].until
 }
 
 // announce returns what the next digest has, the oldest first, and whether there will
