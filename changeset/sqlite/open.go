@@ -206,7 +206,9 @@ func settings(cfg Config) string {
 	// these two mean nothing.
 	b.WriteString("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;")
 	// recursive_triggers: without it REPLACE fires no delete triggers.
-	b.WriteString("PRAGMA foreign_keys=0; PRAGMA recursive_triggers=1; PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;")
+	// Triggers do not fire themselves, as by default everywhere: the preupdate hook
+	// sees what REPLACE deletes without recursive_triggers.
+	b.WriteString("PRAGMA foreign_keys=0; PRAGMA recursive_triggers=0; PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;")
 	if cfg.CacheBytes > 0 {
 		fmt.Fprintf(b, "PRAGMA cache_size=-%d;", max(1, cfg.CacheBytes>>10))
 	}

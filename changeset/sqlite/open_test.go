@@ -22,7 +22,7 @@ func TestOpenSettings(t *testing.T) {
 		{"wal_autocheckpoint", "0"},
 		{"journal_size_limit", "8388608"},
 		{"foreign_keys", "0"},
-		{"recursive_triggers", "1"},
+		{"recursive_triggers", "0"},
 		{"temp_store", "2"},
 		{"mmap_size", "0"},
 		{"trusted_schema", "0"},
