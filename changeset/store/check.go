@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/patinadb/patina/changeset"
@@ -24,6 +26,7 @@ const (
 	DeadClockWithRow Difference = "clocks of deleted rows whose key has a row"
 	ClockOfOtherKey  Difference = "clocks at the row of another key"
 	NoClockTable     Difference = "no table of clocks"
+	LostTable        Difference = "no longer the table that replicates"
 	WrongSum         Difference = "the clock sum that is kept is not that of the clocks"
 	DamagedClock     Difference = "clocks that cannot be read"
 	UnusableKey      Difference = "rows whose key cannot replicate"
@@ -149,13 +152,17 @@ func (w *writer) checkTables(r *Report) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range slices.Sorted(maps.Keys(w.schema.lost)) {
+		r.add(name, LostTable, w.schema.lost[name])
+	}
 	for _, t := range w.schema.sorted() {
 		missing, foreign, err := w.clockTableFault(t)
 		switch {
 		case err != nil:
 			return err
 		case foreign:
-			continue // it is local since another process made it anew
+			r.add(t.name, LostTable, anotherKey+lostAdvice)
+			continue
 		case missing:
 			r.Tables++
 			r.add(t.name, NoClockTable, "")

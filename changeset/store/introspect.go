@@ -51,7 +51,7 @@ func readSchema(c *sqlite.Conn) (*schema, error) {
 type schemaObject struct{ kind, name, table, sql string }
 
 func (r *introspector) schema() (*schema, error) {
-	s := &schema{tables: map[string]*table{}, local: map[string]string{}}
+	s := &schema{tables: map[string]*table{}, local: map[string]string{}, lost: map[string]string{}}
 	objects, err := r.objects()
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func (w *writer) writeLocal(name, reason string) error {
 	return w.writeValue(localPrefix+foldName(name), changeset.TextValue(reason))
 }
 
-// readOwnSchema introspects the database and leaves out what is local.
+// readOwnSchema introspects the database and leaves out what is local or lost.
 func (w *writer) readOwnSchema() (*schema, error) {
 	s, err := readSchema(w.conn)
 	if err != nil {
@@ -47,7 +47,7 @@ func (w *writer) readOwnSchema() (*schema, error) {
 			s.exclude(t, reason)
 		}
 	}
-	return s, nil
+	return s, w.findLost(s)
 }
 
 // forgetLocal takes note of local tables that somebody dropped: the name is free

@@ -40,6 +40,7 @@ func (w *writer) loadSchema(ours bool) error {
 	if err := w.settleSums(s, rekeyed); err != nil {
 		return fmt.Errorf("clock sums: %w", err)
 	}
+	w.reportLost(s)
 	w.dropStatements()
 	w.schema, w.meta.copied = s, false
 	if w.schemaVersion, err = w.conn.SchemaVersion(); err != nil || w.schemaVersion == left.Integer() {
@@ -67,7 +68,7 @@ func (w *writer) makeClockTables(s *schema) error {
 					return fmt.Errorf("make the clock table of %s: %w", t.name, err)
 				}
 			case foldName(sql) != foldName(want):
-				s.exclude(t, "another process made it anew with another key")
+				s.lose(t.name, anotherKey+lostAdvice)
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 // is out, with the reason, and its writers cost others nothing.
 func TestTableMadeAnewOutside(t *testing.T) {
 	n := start(t, Config{Schema: schemaOf(itemsSchema)})
+	n.damaged = true
 	n.exec("INSERT INTO flag VALUES('a', 'b')")
 	release := n.holdWriter()
 	outside(t, n.cfg.Path, "DROP TABLE flag; CREATE TABLE flag(name INTEGER PRIMARY KEY, value TEXT)")

@@ -179,6 +179,7 @@ type schema struct {
 	// local holds the other names of the shared namespace of tables, views and
 	// indexes: what is here but not replicated, with the reason.
 	local  map[string]string
+	lost   map[string]string // of local: tables that replicated; see lost.go
 	digest [32]byte
 }
 
@@ -196,6 +197,15 @@ func (s *schema) exclude(t *table, reason string) {
 		}
 	}
 	s.seal()
+}
+
+// lose takes the table of that name out of what replicates, if it is there at all.
+func (s *schema) lose(name, reason string) {
+	if t := s.lookup(name); t != nil {
+		s.exclude(t, reason)
+	}
+	name = foldName(name)
+	s.local[name], s.lost[name] = reason, reason
 }
 
 // sorted returns the tables by folded name.

@@ -268,7 +268,11 @@ func (w *writer) knownSums(s *schema) (known map[*table][]byte, gone []int, err 
 	known = map[*table][]byte{}
 	err = w.conn.Each("SELECT ord, name, columns FROM __patina_sum", nil, func(st *sqlite.Stmt) error {
 		ord := int(st.Integer(0))
-		t := s.lookup(string(st.View(1)))
+		name := columnText(st, 1)
+		if _, lost := s.lost[name]; lost {
+			return nil
+		}
+		t := s.lookup(name)
 		if t == nil {
 			gone = append(gone, ord)
 			return nil

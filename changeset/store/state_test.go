@@ -132,10 +132,7 @@ func TestSumsFollowTheSchema(t *testing.T) {
 	t.Parallel()
 	for _, sql := range []string{
 		"ALTER TABLE item ADD COLUMN d TEXT",
-		"ALTER TABLE item RENAME COLUMN a TO other",
-		"ALTER TABLE item RENAME COLUMN a TO ab",
-		"ALTER TABLE item RENAME TO thing",
-		"DROP TABLE item",
+		"DROP TABLE edge",
 		"DROP TABLE flag; CREATE TABLE flag(name TEXT NOT NULL PRIMARY KEY, value TEXT)",
 		"VACUUM",
 	} {
@@ -145,7 +142,7 @@ func TestSumsFollowTheSchema(t *testing.T) {
 				n := start(t, Config{Schema: schemaOf(itemsSchema)})
 				n.exec("INSERT INTO item(id, a) VALUES(1, 'x'), (2, 'y')", "INSERT INTO flag VALUES('f', 1), ('g', 2)")
 				n.exec("DELETE FROM flag WHERE name = 'f'", "UPDATE item SET c = 1")
-				gone := strings.HasPrefix(sql, "DROP") || strings.HasSuffix(sql, "TO thing") // its clocks are still there
+				gone := strings.HasPrefix(sql, "DROP TABLE flag") // its clocks are still there
 				n.damaged = gone
 				if running {
 					outside(t, n.cfg.Path, sql)
@@ -160,20 +157,5 @@ func TestSumsFollowTheSchema(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// TestClocksOfAColumnThatAnotherProcessDropped end nobody: they name more columns
-// than there are.
-func TestClocksOfAColumnThatAnotherProcessDropped(t *testing.T) {
-	t.Parallel()
-	n := start(t, Config{Schema: schemaOf(itemsSchema)})
-	n.damaged = true
-	n.exec("INSERT INTO item(id, a) VALUES(1, 'x'), (2, 'y')")
-	outside(t, n.cfg.Path, "ALTER TABLE item DROP COLUMN c")
-	n.exec("UPDATE item SET a = 'z' WHERE id = 1", "DELETE FROM item WHERE id = 2")
-	apply(t, n, sealAll(t, changeset.NewActorID(), testTime(), row("item", 1, 1, "b", 9))...)
-	if got := n.query("SELECT a, b FROM item"); got != "'z'|9" {
-		t.Errorf("rows %s", got)
 	}
 }

@@ -26,7 +26,7 @@ func (w *writer) runStatement(st sqlite.Statement) (res sqlite.Result) {
 		err = w.capture.err // also where it ended the statement: see limit
 	}
 	if err != nil {
-		res = sqlite.Result{Err: err}
+		res = sqlite.Result{Err: w.schema.explainLost(err)}
 	}
 	res.Time = time.Since(start)
 	return res
