@@ -39,7 +39,9 @@ type Adoption struct {
 //
 // Each chunk of rows is one transaction. An Adopt that was killed goes on where it
 // was when it is called again; until it has finished, Open refuses the file with
-// ErrAdopting. cfg.Schema is not used.
+// ErrAdopting, and writes of other programs to the tables that replicate are refused
+// (guard.go). It fails with ErrDisturbed if they were changed all the same. cfg.Schema is
+// not used.
 func Adopt(ctx context.Context, cfg Config) (*Adoption, error) {
 	return adopt(ctx, cfg, defaultChunk)
 }
@@ -59,23 +61,53 @@ func adopt(ctx context.Context, cfg Config, limits chunkLimits) (a *Adoption, er
 
 func (w *writer) adoptAll(ctx context.Context, limits chunkLimits) (*Adoption, error) {
 	a := &Adoption{Actor: w.actors.self, Resumed: w.store.cfg.adopt.resumed}
-	for _, t := range w.schema.sorted() {
-		_, versions, err := w.takeRows(ctx, t.name, rowTaking{chunkLimits: limits})
-		a.Versions += versions
-		if err != nil {
-			return a, fmt.Errorf("adopt %s: %w; run it again to go on", w.store.cfg.Path, err)
+	path := w.store.cfg.Path
+	if err := w.transaction(w.checkGuards); err != nil {
+		return a, fmt.Errorf("adopt %s: %w", path, err)
+	}
+	for done := false; !done; {
+		version := w.schemaVersion
+		for _, t := range w.schema.sorted() {
+			_, versions, err := w.takeRows(ctx, t.name, rowTaking{chunkLimits: limits})
+			a.Versions += versions
+			if err != nil {
+				return a, fmt.Errorf("adopt %s: %w; run it again to go on", path, err)
+			}
+		}
+		var err error
+		if done, err = w.endAdoption(version); err != nil {
+			return a, fmt.Errorf("adopt %s: %w", path, err)
 		}
 	}
-	err := w.transaction(func() error {
+	return a, w.describeAdoption(a)
+}
+
+// endAdoption makes the file a node's. It does nothing if the schema has moved since
+// it had the given version: a VACUUM gives rows other rowids, by which a scan in
+// chunks can miss some.
+func (w *writer) endAdoption(version int64) (done bool, err error) {
+	err = w.transaction(func() error {
+		if err := w.refreshSchema(); err != nil {
+			return err
+		}
+		if err := w.checkGuards(); err != nil {
+			return err
+		}
+		if done = w.schemaVersion == version; !done {
+			return nil
+		}
+		if err := w.dropGuards(); err != nil {
+			return err
+		}
 		if err := w.conn.Each("DELETE FROM __patina_meta WHERE name = 'adopting'", nil, nil); err != nil {
+			return err
+		}
+		if err := w.loadSchema(true); err != nil {
 			return err
 		}
 		return w.saveState()
 	})
-	if err != nil {
-		return a, err
-	}
-	return a, w.describeAdoption(a)
+	return done, err
 }
 
 // describeAdoption fills in what the file holds now.
@@ -107,7 +139,7 @@ func (w *writer) beginAdoption() error {
 	if v == nil {
 		return nil
 	}
-	if err := w.writeValue("adopting", changeset.IntegerValue(1)); err != nil {
+	if err := w.makeGuards(v); err != nil {
 		return err
 	}
 	if err := w.writeValue("journal", changeset.TextValue(v.journal)); err != nil {

@@ -59,8 +59,11 @@
 //	__patina_peer       actor id of a peer, when it was last heard of, in ms (peers.go)
 //	__patina_fork       actor id with two histories, reason (fork.go)
 //	__patina_meta       name and value: format, cluster, who we are (meta.go), adopting
-//	                    while Adopt is at work, journal (the mode before it), and
-//	                    local:TABLE with the reason for each table that it left local
+//	                    with the digest of the schema while Adopt is at work, journal
+//	                    (the mode before it), and local:TABLE with the reason for each
+//	                    table that it left local
+//	__patina_insert_T   triggers, with _update_ and _delete_, only while Adopt is at
+//	                    work: they refuse the writes of other programs (guard.go)
 //
 // Beside it: FILE-id, which tells a copy from the original (identity.go), and
 // FILE-lock, the lock of the node that runs (lock.go).

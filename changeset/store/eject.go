@@ -120,20 +120,17 @@ func (w *writer) pragma(text string) (answer string, err error) {
 	return answer, err
 }
 
-// dropOurs drops every internal table in one transaction, and writes zeros over
+// dropOurs drops every guard and every internal table in one transaction, and writes zeros over
 // their pages.
 func (w *writer) dropOurs() (tables int, err error) {
 	if _, err := w.pragma("secure_delete = 1"); err != nil {
 		return 0, err
 	}
 	err = w.exclusively(func() error {
-		var names []string
-		err := w.conn.Each("SELECT name FROM sqlite_schema WHERE type = 'table'", nil, func(st *sqlite.Stmt) error {
-			if name := string(st.View(0)); hasPrefixFold(name, internalPrefix) {
-				names = append(names, name)
-			}
-			return nil
-		})
+		if err := w.dropGuards(); err != nil {
+			return err
+		}
+		names, err := w.internalNames("table")
 		for _, name := range names {
 			if err == nil {
 				err = w.conn.Exec("DROP TABLE " + quoteIdent(name))

@@ -65,6 +65,11 @@ func (w *writer) settleMeta() error {
 	if err != nil {
 		return err
 	}
+	if fresh {
+		if err := w.checkSurvey(); err != nil {
+			return err
+		}
+	}
 	if err := w.conn.Exec(metaSchema); err != nil { // a table can be newer than the file
 		return err
 	}

@@ -20,7 +20,8 @@ type schemaEntry struct{ Kind, Name string }
 // schemaOrder lists what is not ours.
 func (w *writer) schemaOrder() (order []schemaEntry, err error) {
 	err = w.conn.Each("SELECT type, name, tbl_name FROM sqlite_schema ORDER BY rowid", nil, func(st *sqlite.Stmt) error {
-		if e := (schemaEntry{columnText(st, 0), columnText(st, 1)}); !hasPrefixFold(columnText(st, 2), internalPrefix) {
+		e := schemaEntry{columnText(st, 0), columnText(st, 1)}
+		if !hasPrefixFold(e.Name, internalPrefix) && !hasPrefixFold(columnText(st, 2), internalPrefix) {
 			order = append(order, e)
 		}
 		return nil

@@ -15,6 +15,9 @@ type survey struct {
 	journal string // the journal mode: wal, or delete for all others
 	objects []Adopted
 	resumed bool // an adoption was begun
+	// schemaVersion is SQLite's; digest is that of what replicates.
+	schemaVersion int64
+	digest        [32]byte
 }
 
 // Adopted says what became of one table, view or trigger of an adopted file.
@@ -77,15 +80,27 @@ func (w *writer) survey() (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.objects, err = w.listObjects(s)
+	if v.schemaVersion, err = w.conn.SchemaVersion(); err != nil {
+		return nil, err
+	}
+	if v.objects, err = w.listObjects(s); err != nil {
+		return nil, err
+	}
 	for i := range v.objects {
 		o := &v.objects[i]
-		if err != nil || o.Local != "" {
+		if o.Local != "" {
 			continue
 		}
-		o.Local, err = w.cannotAdopt(s.lookup(o.Name))
+		t := s.lookup(o.Name)
+		if o.Local, err = w.cannotAdopt(t); err != nil {
+			return nil, fmt.Errorf("table %s: %w", o.Name, err)
+		}
+		if o.Local != "" {
+			s.exclude(t, o.Local)
+		}
 	}
-	return v, err
+	v.digest = s.digest
+	return v, nil
 }
 
 // quickCheck refuses a file that SQLite finds damaged. A row that breaks a CHECK is

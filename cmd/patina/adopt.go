@@ -21,7 +21,8 @@ func adoptCommand() *cli.Command {
 		Description: "Every table that can replicate gets clocks for its rows; the others are named with the reason and left\n" +
 			"local: other programs use them as before, and no node writes to them. Then \"patina agent\" with this file as db.path\n" +
 			"serves and replicates it. Other nodes need the tables: the schema that is printed goes into their\n" +
-			"db.schema_paths. A run that was ended goes on when it is repeated; \"patina eject\" undoes it.",
+			"db.schema_paths. A run that was ended goes on when it is repeated; \"patina eject\" undoes it. Until it has\n" +
+			"finished, other programs read everything and write what is left local; their writes to the rest are refused.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "cluster", Usage: "`NAME` of the cluster, as gossip.cluster has it", Value: "default"},
 			&cli.StringFlag{Name: "schema-out", Usage: "write the schema to a new `FILE`"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -210,4 +211,98 @@ func (a *agent) refusedStart() (out, errs string) {
 		a.t.Errorf("status %d, %s%s", status, out, errs)
 	}
 	return out, errs
+}
+
+// foreignProgram has the file open and knows nothing of patina.
+type foreignProgram struct {
+	t       *testing.T
+	c       *sqlite.Conn
+	written int // rows, from 1
+}
+
+func newForeignProgram(t *testing.T, file string) *foreignProgram {
+	t.Helper()
+	c, err := sqlite.Open(sqlite.Config{Path: file, KeepJournal: true, BusyTimeout: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetMode(sqlite.ModeInternal)
+	return &foreignProgram{t: t, c: c}
+}
+
+// write changes one row more, and reports whether it was refused because the file is
+// being adopted.
+func (p *foreignProgram) write() (refused bool) {
+	p.t.Helper()
+	err := p.c.Exec(fmt.Sprintf("UPDATE a SET t = 'written' WHERE id = %d", p.written+1))
+	switch {
+	case err == nil:
+		p.written++
+		p.read()
+	case errors.Is(err, sqlite.ErrConstraintTrigger) && strings.Contains(err.Error(), "patina adopt is at work on this database"):
+		p.read()
+		return true
+	case !errors.Is(err, sqlite.ErrBusy):
+		p.t.Fatal(err)
+	}
+	return false
+}
+
+// read reads all rows, which leaves others the time to write.
+func (p *foreignProgram) read() {
+	p.t.Helper()
+	if err := p.c.Exec("SELECT count(*), max(t) FROM a"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// TestWritesDuringAdoptReplicateOrFail: another program reads all along and writes
+// for as long as it is let, while the file is adopted, and after that was killed.
+// What it was let to write is on the second node too.
+func TestWritesDuringAdoptReplicateOrFail(t *testing.T) {
+	program(t)
+	a := newAgent(t)
+	edit(t, a.file(), `PRAGMA journal_mode = WAL; CREATE TABLE a(id INTEGER PRIMARY KEY, t TEXT);
+		INSERT INTO a WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 200000) SELECT i, 'text ' || i FROM s`)
+	other := newForeignProgram(t, a.file())
+	for range 10 {
+		other.write()
+	}
+	process := exec.Command(program(t), "adopt", a.file())
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); !other.write(); { // between two chunks is little time
+		if time.Now().After(deadline) {
+			t.Fatalf("no write was refused, %d were done", other.written)
+		}
+	}
+	process.Process.Kill()
+	process.Wait()
+	if _, errs, status := a.verb("", "check", a.file()); status != 1 || !strings.Contains(errs, "adoption is not finished") {
+		t.Fatalf("the adoption was over before it was killed: %d, %s", status, errs)
+	}
+	if !other.write() {
+		t.Error("another program wrote between the two runs")
+	}
+	if got, want := a.adopt(), "table a: 200000 rows\n"; got != want {
+		t.Errorf("adopted %s", got)
+	}
+	a.checkClean()
+	a.start()
+	b := newAgent(t, "gossip: {addr: 127.0.0.1:0, bootstrap: ["+a.facts["gossip"]+"]}")
+	schema, err := os.ReadFile(a.schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.write("schema/chinook.sql", string(schema))
+	b.start()
+	waitEqual(t, 30*time.Second, a, b)
+	for _, n := range []*agent{a, b} {
+		if got := n.query("SELECT count(*) FROM a WHERE t = 'written'"); got != fmt.Sprint(other.written) {
+			t.Errorf("%s rows that another program wrote, it was let to write %d", got, other.written)
+		}
+	}
+	t.Logf("%d writes of another program before and during the adoption", other.written)
 }
