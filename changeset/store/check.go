@@ -39,7 +39,7 @@ const (
 // repairable are the differences of local clocks, which Repair makes whole. For
 // the rest the truth is elsewhere: at the peers, or in a backup.
 var repairable = map[Difference]bool{
-	RowWithoutClock: true, ClockWithoutRow: true, DeadClockWithRow: true, ClockOfOtherKey: true, NoClockTable: true, WrongSum: true,
+	RowWithoutClock: true, ClockWithoutRow: true, DeadClockWithRow: true, ClockOfOtherKey: true, NoClockTable: true, WrongSum: true, DamagedClock: true,
 }
 
 // maxExamples bounds the examples of one Finding; all are counted.

@@ -6,7 +6,7 @@ import (
 )
 
 // loggedRow is what the log says of a row: its key, the longest life, and the highest
-// stamp.
+// stamp of that.
 type loggedRow struct {
 	key    []sqlite.Value
 	length changeset.CausalLength
@@ -47,11 +47,9 @@ func noteRows(found map[uint64]loggedRow, wanted map[uint64]bool, tc *changeset.
 			continue
 		}
 		row := found[hash]
-		row.key, row.length = ch.Key, max(row.length, ch.CausalLength)
-		if changeset.Wins(stamp, row.stamp) {
-			row.stamp = stamp
+		if ch.CausalLength > row.length || ch.CausalLength == row.length && changeset.Wins(stamp, row.stamp) {
+			found[hash] = loggedRow{ch.Key, ch.CausalLength, stamp}
 		}
-		found[hash] = row
 	}
 }
 

@@ -47,7 +47,7 @@ func (w *writer) clocksFit(t *table) (bool, error) {
 	keys := len(t.key)
 	sql := "SELECT " + strings.Join(keyTerms(t, "t."), ", ") + ", c.m FROM " + quoteIdent(t.name) + " t JOIN " + quoteIdent(clockTable(t)) + " c ON c.rid = t." + t.rowid
 	err = w.conn.Each(sql, nil, func(st *sqlite.Stmt) error {
-		if m := st.View(keys); len(m) >= 8 && binary.BigEndian.Uint64(m) == hashColumns(st, keys).Low {
+		if clockIsOf(st.View(keys), hashColumns(st, keys)) {
 			matched++
 		}
 		return nil

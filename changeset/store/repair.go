@@ -17,20 +17,23 @@ var ErrCopy = errors.New("store: a copy of a database")
 // Repaired is what Repair did.
 type Repaired struct {
 	Versions int64 // of ours that peers hear of
-	Inserted int64 // rows that had no clock, or that of a deleted row
+	Inserted int64 // rows that had no clock, or that of a deleted row, or came after their clock
 	Deleted  int64 // rows that had a clock and are gone
 	Moved    int64 // clocks that were given back to their rows
 	Dropped  int64 // clocks whose row nobody knows any more, or that were there twice
+	Damaged  int64 // clocks that could not be read, and were made anew
 }
 
 // Repair makes the clocks of a stopped node's database agree with its rows again,
 // after another program wrote to it. The rows are right: one without a clock
 // becomes an insertion of ours, a clock whose row is gone a deletion of ours, in
 // versions that peers get when the node runs; clocks of rows that were renumbered
-// move along; sums are computed anew, so that a clock which says something else
-// than it did shows to peers. Values that were changed in a row that has its clock
-// do not show, and stay here. Nothing else is touched: damaged pages, clocks that
-// cannot be read and a damaged log stay as they are, and Check goes on naming them.
+// move along, and what is at another rowid for another reason is an insertion; sums
+// are computed anew, so that a clock which says something else than it did shows to
+// peers. A clock that cannot be read is replaced by what the log knows of its row.
+// Values that were changed in a row that has its clock do not show, and stay here.
+// Nothing else is touched: damaged pages, a damaged log and tables that are no longer
+// what replicates stay as they are, and Check goes on naming them.
 //
 // A copy is refused with ErrCopy: a node that starts on it takes a new actor id,
 // under which it can be repaired.
@@ -61,6 +64,8 @@ type repair struct {
 	w      *writer
 	limits chunkLimits
 	done   Repaired
+	// schemaMoved: another program changed schema_version since the store was open.
+	schemaMoved bool
 }
 
 func (r *repair) run(ctx context.Context) error {
@@ -114,6 +119,7 @@ func (r *repair) open() error {
 		if err := w.loadSchema(true); err != nil {
 			return err
 		}
+		r.schemaMoved = w.schemaVersion != left.Integer()
 		return w.writeValue("schema", left)
 	})
 }
@@ -133,10 +139,13 @@ func (r *repair) finish() error {
 	return w.saveState()
 }
 
-// table repairs one table: first the clocks whose row is gone or elsewhere, then the
-// rows that have none.
+// table repairs one table: first the clocks that cannot be read, then those whose row
+// is gone or elsewhere, then the rows that have none.
 func (r *repair) table(ctx context.Context, name string) (err error) {
 	t := r.w.schema.lookup(name)
+	if err := r.damaged(t); err != nil {
+		return err
+	}
 	if t.layout == layoutRowid {
 		err = r.misplaced(ctx, t)
 	} else {

@@ -19,8 +19,9 @@ type strayClock struct {
 	m     string
 }
 
-// misplaced gives stray clocks back to their rows, and makes deletions of those
-// whose row is gone. It holds the strays in memory.
+// misplaced gives stray clocks back to rows that were renumbered, makes insertions of
+// rows that are elsewhere for another reason, and deletions of what is gone. It holds
+// the strays in memory.
 func (r *repair) misplaced(ctx context.Context, t *table) error {
 	strays, err := r.strays(t)
 	if err != nil || len(strays) == 0 {
@@ -29,6 +30,17 @@ func (r *repair) misplaced(ctx context.Context, t *table) error {
 	moves, err := r.moves(t, strays)
 	if err != nil {
 		return err
+	}
+	replaced, err := r.notRenumbered(t, strays, moves)
+	if err != nil {
+		return err
+	}
+	if err := r.replace(t, replaced); err != nil {
+		return err
+	}
+	for hash := range replaced {
+		delete(strays, hash)
+		delete(moves, hash)
 	}
 	lost := map[uint64]bool{}
 	for hash := range strays {
@@ -61,6 +73,43 @@ func (r *repair) misplaced(ctx context.Context, t *table) error {
 	return r.w.transaction(func() error { return r.move(t, strays, moves, twice) })
 }
 
+// replace puts tombstones in the place of the clocks of rows that were inserted again:
+// the rows count as new from then on.
+func (r *repair) replace(t *table, replaced map[uint64]strayClock) error {
+	if len(replaced) == 0 {
+		return nil
+	}
+	s, err := r.w.statements(t)
+	if err != nil {
+		return err
+	}
+	var rows []rowRef
+	keys := len(t.key)
+	err = r.w.conn.Each("SELECT "+joinTerms(keyTerms(t, "t."))+" FROM "+quoteIdent(t.name)+" t", nil, func(st *sqlite.Stmt) error {
+		hash := hashColumns(st, keys)
+		if clock, ok := replaced[hash.Low]; ok {
+			rows = append(rows, rowRef{columnValues(st, keys), hash, clock.rowid})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.w.transaction(func() error {
+		for i := range rows {
+			var k changeset.Clock
+			if err := r.w.actors.decodeClock([]byte(replaced[rows[i].hash.Low].m[8:]), &k); err != nil {
+				return err
+			}
+			dead := deadClock(k.CausalLength, k.Groups[0].Stamp)
+			if err := r.w.putClock(s, &rows[i], &dead, amongLiving); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // strays finds the clocks that do not stand at their row, by the hash of the key.
 // Those too short to have one stay where they are.
 func (r *repair) strays(t *table) (map[uint64]strayClock, error) {
@@ -77,7 +126,7 @@ func (r *repair) strays(t *table) (map[uint64]strayClock, error) {
 			for i := range t.key {
 				key = append(key, st.Column(3+i))
 			}
-			if hashKey(key).Low == hash {
+			if clockIsOf(m, hashKey(key)) {
 				return nil
 			}
 		}

@@ -100,8 +100,8 @@ func TestRepairAfterAnotherProgram(t *testing.T) {
 	peer.pull(n)
 	n.stop()
 	outside(t, cfg.Path, `DELETE FROM item WHERE id % 3 = 1; INSERT INTO item(id) VALUES(0), (5), (100), (101);
-		DELETE FROM flag WHERE value % 4 = 1; UPDATE flag SET rowid = -rowid; INSERT INTO flag VALUES('f0', 'back'), ('new', 'row');
-		UPDATE edge SET b = 'c' WHERE rowid < 20; DELETE FROM service WHERE region = 'r1'; INSERT INTO service(region, name) VALUES('new', 'row'); VACUUM`)
+		DELETE FROM flag WHERE value % 4 = 1; INSERT INTO flag VALUES('f0', 'back'), ('new', 'row');
+		UPDATE edge SET b = 'c' WHERE rowid < 20; DELETE FROM service WHERE region = 'r1'; INSERT INTO service(region, name) VALUES('new', 'row'); `+renumber)
 	if r := checked(t, cfg.Path); r.Clean() {
 		t.Fatal("nothing to repair")
 	}
@@ -122,6 +122,31 @@ func TestRepairAfterAnotherProgram(t *testing.T) {
 	peer.exec("UPDATE item SET a = 'peer'")
 	peer.pull(n)
 	n.pull(peer)
+	requireEqual(t, n, peer)
+}
+
+// TestRepairOfManyDamagedClocks in one run, of the living and the dead.
+func TestRepairOfManyDamagedClocks(t *testing.T) {
+	t.Parallel()
+	cfg := lived(t)
+	n := start(t, cfg)
+	peer := start(t, Config{Schema: cfg.Schema})
+	peer.pull(n)
+	n.stop()
+	damage := ""
+	for _, table := range []string{"clk_item", "clk_flag", "clk_service", "clk_edge", "tomb_flag", "tomb_edge"} {
+		damage += "UPDATE __patina_" + table + " SET m = zeroblob(length(m));"
+	}
+	outside(t, cfg.Path, damage)
+	done := repaired(t, cfg.Path)
+	if done.Damaged != 13 || done.Inserted != 9 || done.Deleted != 0 || done.Dropped != 0 {
+		t.Errorf("%+v", done)
+	}
+	if r := checked(t, cfg.Path); !r.Clean() {
+		t.Errorf("after the repair:\n%s", found(r))
+	}
+	n = start(t, cfg)
+	peer.pull(n)
 	requireEqual(t, n, peer)
 }
 

@@ -100,6 +100,11 @@ func (w *writer) readClock(s *tableStatements, r *rowRef, k *changeset.Clock) (p
 	return w.readTomb(s, r, k)
 }
 
+// clockIsOf reports whether a clock by rowid is that of a key.
+func clockIsOf(m []byte, key changeset.KeyHash) bool {
+	return len(m) >= 8 && binary.BigEndian.Uint64(m) == key.Low
+}
+
 // openClock decodes a stored clock, false if it is another row's.
 func (w *writer) openClock(s *tableStatements, m []byte, r *rowRef, k *changeset.Clock) (bool, error) {
 	if s.table.layout == layoutRowid {
@@ -265,7 +270,7 @@ func eachClock(c *sqlite.Conn, actors *actorTable, t *table, f func(key []sqlite
 			}
 			m := st.View(len(key))
 			if guarded {
-				if len(m) < 8 || binary.BigEndian.Uint64(m) != hashColumns(st, len(key)).Low {
+				if !clockIsOf(m, hashColumns(st, len(key))) {
 					return nil
 				}
 				m = m[8:]

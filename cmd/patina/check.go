@@ -19,7 +19,8 @@ func checkCommand() *cli.Command {
 			"sums with the clocks, and the log with what is recorded as applied. Prints what differs; then the exit\n" +
 			"status is 1. The file stays as it is, but with --repair: then rows that another program wrote become\n" +
 			"versions of this node, which peers get, rows that it removed become deletions, and sums are made anew;\n" +
-			"what still differs is printed. Values that it changed in a row that stays do not show.",
+			"what still differs is printed. Values that it changed in a row that stays do not show, and a table that\n" +
+			"it dropped or took columns of is named and left alone.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "repair", Usage: "make the clocks agree with the rows, then check"},
 			jsonFlag("print JSON"),
@@ -75,7 +76,7 @@ func repair(c *cli.Context, file string) error {
 	if c.Bool("json") {
 		out = c.App.ErrWriter
 	}
-	_, err = fmt.Fprintf(out, "repaired: rows inserted %d, deleted %d; clocks moved %d, dropped %d; versions %d\n", done.Inserted, done.Deleted, done.Moved, done.Dropped, done.Versions)
+	_, err = fmt.Fprintf(out, "repaired: rows inserted %d, deleted %d; clocks moved %d, dropped %d, made anew %d; versions %d\n", done.Inserted, done.Deleted, done.Moved, done.Dropped, done.Damaged, done.Versions)
 	return err
 }
 
