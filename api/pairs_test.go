@@ -76,6 +76,7 @@ func echoStatus() Status {
 		Queues:  []Queue{{"q", 1, 2, 3}},
 		Parked:  []Parked{{testActor, 9, "unknown table t"}},
 		Forked:  []Forked{{testActor, "version 2 differs"}},
+		Missing: []Missing{{testActor, "1-4,6", 5}},
 		WAL:     WAL{Bytes: 4120, OutsideRead: 2.5, Refused: "full", Failure: "disk I/O error"},
 		Log:     Log{Bytes: 9, Pruned: 8, Held: "peer"},
 	}

@@ -46,8 +46,10 @@ type Status struct {
 	Queues       []Queue  `json:"queues"`
 	Parked       []Parked `json:"parked"`
 	Forked       []Forked `json:"forked"`
-	WAL          WAL      `json:"wal"`
-	Log          Log      `json:"log"`
+	// Missing are versions that this node lacks and no peer has in its log any more.
+	Missing []Missing `json:"missing"`
+	WAL     WAL       `json:"wal"`
+	Log     Log       `json:"log"`
 	// Counters holds what should stay 0 or rare, since the start: links refused or
 	// ended, by reason, and what the store found wrong. Those at 0 are left out.
 	Counters map[string]uint64 `json:"counters,omitempty"`
@@ -85,6 +87,13 @@ type Forked struct {
 	Reason string            `json:"reason"`
 }
 
+// Missing names versions of one actor, as ranges such as 1-90,95.
+type Missing struct {
+	Actor    changeset.ActorID `json:"actor"`
+	Versions string            `json:"versions"`
+	Count    uint64            `json:"count"`
+}
+
 // Log is the state of the log of changesets, kept to serve peers that were away.
 type Log struct {
 	Bytes  int64  `json:"bytes"`
@@ -119,6 +128,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) error {
 	s.Queues = append(append([]Queue{}, s.Queues...), a.writes.queue(), a.reads.queue())
 	s.Parked = append([]Parked{}, s.Parked...)
 	s.Forked = append([]Forked{}, s.Forked...)
+	s.Missing = append([]Missing{}, s.Missing...)
 	return a.replyJSON(w, s)
 }
 

@@ -1,11 +1,14 @@
 package node
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/patinadb/patina/api"
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/store"
+	"github.com/patinadb/patina/sync/versions"
 )
 
 // Status returns the node's state as the API shows it; the handler adds its own
@@ -34,11 +37,30 @@ func (n *Node) Status() api.Status {
 	for _, f := range n.store.Forked() {
 		s.Forked = append(s.Forked, api.Forked(f))
 	}
+	s.Missing = n.missing(m, v)
 	s.WAL = walStatus(n.store.WAL())
 	s.Log = api.Log(n.store.Log())
 	s.Queues = n.queues(m)
 	s.Counters = n.counters(m)
 	return s
+}
+
+// missing lists the versions that peers said are not in their logs and that nobody
+// else brought: only a copy of a peer's file holds what they did.
+func (n *Node) missing(m *mesh, v *versions.Vector) (out []api.Missing) {
+	lacks := map[changeset.ActorID]versions.Set{}
+	for _, u := range m.antientropy.Unserved() {
+		for _, need := range u.Needs {
+			e := v.Entry(need.Actor)
+			lacks[need.Actor] = lacks[need.Actor].Union(versions.SetOf(need.Ranges...).Minus(e.Applied).Minus(e.Parked))
+		}
+	}
+	for _, actor := range slices.SortedFunc(maps.Keys(lacks), changeset.ActorID.Compare) {
+		if set := lacks[actor]; !set.IsEmpty() {
+			out = append(out, api.Missing{Actor: actor, Versions: set.String(), Count: set.Len()})
+		}
+	}
+	return out
 }
 
 func walStatus(w store.WAL) api.WAL {

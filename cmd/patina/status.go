@@ -86,7 +86,13 @@ func printStatus(c *cli.Context, s *client.Status) error {
 			return err
 		}
 	}
-	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), forked.flushIfAny(), printLogs(c, s))
+	missing := newGrid(c.App.Writer, "MISSING OF", "VERSIONS").after("\n")
+	for _, m := range s.Missing {
+		if err := missing.add(m.Actor.String(), m.Versions); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), forked.flushIfAny(), missing.flushIfAny(), printLogs(c, s))
 }
 
 // printLogs tells of a log of changesets that stays beyond its bounds, and of a
