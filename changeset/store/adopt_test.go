@@ -323,12 +323,26 @@ func TestAdoptRefuses(t *testing.T) {
 		{"damaged", damaged, "malformed", sqlite.ErrCorrupt},
 		{"a table of our name", foreignFile(t, "CREATE TABLE __Patina_x(id INTEGER PRIMARY KEY)"), "it has the table __Patina_x: names that begin with __patina_ are reserved", ErrForeignFile},
 		{"an index of our name", foreignFile(t, "CREATE TABLE t(a INTEGER PRIMARY KEY, b); CREATE INDEX __patina_i ON t(b)"), "it has the index __patina_i", ErrForeignFile},
+		{"a table of the name of __patina_meta", foreignFile(t, "CREATE TABLE __patina_meta(id INTEGER PRIMARY KEY, v); INSERT INTO __patina_meta VALUES(1, 2)"), "it has the table __patina_meta", ErrForeignFile},
+		{"one with its columns", foreignFile(t, "CREATE TABLE __patina_meta(name TEXT, value TEXT); INSERT INTO __patina_meta VALUES('format', 2)"), "it has the table __patina_meta", ErrForeignFile},
+		{"one in capitals", foreignFile(t, "CREATE TABLE __PATINA_META(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID; INSERT INTO __patina_meta VALUES('format', 2)"), "it has the table __PATINA_META", ErrForeignFile},
 		{"no file", plain + ".none", "no such file", os.ErrNotExist},
 	} {
 		before := hashFiles(t, test.path)
 		_, err := Adopt(t.Context(), Config{Path: test.path})
 		if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: %v, want %q", test.desc, err, test.want)
+		}
+		if errors.Is(err, ErrForeignFile) { // so do all others
+			_, check := Check(t.Context(), Config{Path: test.path})
+			_, repair := Repair(t.Context(), Config{Path: test.path})
+			_, eject := Eject(Config{Path: test.path})
+			_, open := Open(t.Context(), Config{Path: test.path})
+			for _, err := range []error{check, repair, eject, open} {
+				if !errors.Is(err, ErrForeignFile) {
+					t.Errorf("%s: %v", test.desc, err)
+				}
+			}
 		}
 		if after := hashFiles(t, test.path); after != before {
 			t.Errorf("%s: the file changed", test.desc)

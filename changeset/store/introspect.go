@@ -60,12 +60,20 @@ func (r *introspector) schema() (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	unknown, err := r.unknownVirtual(objects, kinds)
+	if err != nil {
+		return nil, err
+	}
 	for _, o := range objects {
 		if o.kind != "table" {
 			continue
 		}
 		if kind := kinds[foldName(o.name)]; kind != "table" {
 			s.local[foldName(o.name)] = localKinds[kind]
+			continue
+		}
+		if whole := partOf(o.name, unknown); whole != "" {
+			s.local[foldName(o.name)] = "its name is that of a part of the virtual table " + whole + ", whose module this SQLite does not know"
 			continue
 		}
 		t, err := r.table(o.name)
@@ -132,6 +140,50 @@ func (r *introspector) tableKinds() (map[string]string, error) {
 		return nil, fmt.Errorf("read table_list: %w", err)
 	}
 	return kinds, nil
+}
+
+// unknownVirtual lists the virtual tables whose module this SQLite lacks. It cannot
+// tell which tables such a module keeps its data in.
+func (r *introspector) unknownVirtual(objects []schemaObject, kinds map[string]string) (names []string, err error) {
+	for _, o := range objects {
+		if kinds[foldName(o.name)] != "virtual" {
+			continue
+		}
+		known := false
+		err := r.c.Each("SELECT 1 FROM pragma_module_list WHERE name = ? COLLATE NOCASE", textArgs(moduleOf(o.sql)), func(*sqlite.Stmt) error {
+			known = true
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read module_list: %w", err)
+		}
+		if !known {
+			names = append(names, o.name)
+		}
+	}
+	return names, nil
+}
+
+// moduleOf returns the module of a CREATE VIRTUAL TABLE.
+func moduleOf(sql string) string {
+	ts := tokens(sql)
+	for i := range len(ts) - 1 {
+		if ts[i].is("using") {
+			return ts[i+1].text
+		}
+	}
+	return ""
+}
+
+// partOf returns the virtual table that a table has in its name as its parts do, ""
+// if it is none of them.
+func partOf(name string, virtual []string) string {
+	for _, v := range virtual {
+		if hasPrefixFold(name, v+"_") {
+			return v
+		}
+	}
+	return ""
 }
 
 func columnText(s *sqlite.Stmt, i int) string { return string(s.View(i)) }
@@ -356,7 +408,32 @@ func (r *introspector) look(t *table) error {
 	for i := range terms {
 		t.columns[i].collation = terms[i].collation
 	}
+	r.compile(t)
 	return r.evaluateDefaults(t)
+}
+
+// compile finds out what of t only somebody else's process can run. A DEFAULT does
+// not count: an INSERT can give every column.
+func (r *introspector) compile(t *table) {
+	var names, marks []string
+	for i := range t.columns {
+		if c := &t.columns[i]; c.generated == generatedNone {
+			names, marks = append(names, quoteIdent(c.name)), append(marks, "?")
+		}
+	}
+	insert, _, err := r.private.Prepare("INSERT INTO " + quoteIdent(t.name) + "(" + joinTerms(names) + ") VALUES(" + joinTerms(marks) + ")")
+	if err != nil {
+		t.unknown = err.Error()
+		return
+	}
+	insert.Finalize()
+	for i := range t.indexes {
+		if x := &t.indexes[i]; !x.constraint {
+			if err := r.private.Exec(x.sql); err != nil {
+				x.unknown = err.Error()
+			}
+		}
+	}
 }
 
 // evaluateDefaults sets the apply defaults (DESIGN section 2, rule 3).

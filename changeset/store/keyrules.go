@@ -16,6 +16,8 @@ func checkTable(t *table) *SchemaError {
 		return (&SchemaError{Table: t.name, Column: column, Reason: fmt.Sprintf(format, args...)}).at(t.place)
 	}
 	switch {
+	case t.name == "" || t.column("") != nil:
+		return deny("", "a table and its columns need names to replicate")
 	case t.unknown != "":
 		return deny("", "%s", t.unknown)
 	case len(t.key) == 0:
@@ -138,8 +140,11 @@ func checkIndex(t *table, x *index) *SchemaError {
 	deny := func(column, format string, args ...any) *SchemaError {
 		return (&SchemaError{Table: t.name, Column: column, Reason: fmt.Sprintf("index %s: ", x.name) + fmt.Sprintf(format, args...)}).at(x.place)
 	}
-	if x.constraint {
+	switch {
+	case x.constraint:
 		return nil // judged with the table
+	case x.unknown != "":
+		return deny("", "%s", x.unknown)
 	}
 	if x.unique && !x.coversKey(t) {
 		return deny(x.columns[0].name, "%s", uniqueReason)

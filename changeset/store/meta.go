@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/hlc"
@@ -131,10 +132,32 @@ func (w *writer) whose() (ours, foreign bool, err error) {
 		}
 		return nil
 	})
+	if ours && err == nil {
+		if ours, err = w.isMeta(); !ours {
+			reserved = "table __patina_meta"
+		}
+	}
 	if err == nil && !ours && reserved != "" {
 		err = fmt.Errorf("%w, but it has the %s: names that begin with %s are reserved", ErrForeignFile, reserved, internalPrefix)
 	}
 	return ours, foreign, err
+}
+
+// isMeta tells our table of that name, whatever its format, from somebody else's.
+func (w *writer) isMeta() (ours bool, err error) {
+	var columns []string
+	err = w.conn.Each("SELECT name FROM pragma_table_xinfo('__patina_meta')", nil, func(st *sqlite.Stmt) error {
+		columns = append(columns, columnText(st, 0))
+		return nil
+	})
+	if err != nil || !slices.Equal(columns, []string{"name", "value"}) {
+		return false, err
+	}
+	err = w.conn.Each("SELECT 1 FROM __patina_meta WHERE name = 'format' AND typeof(value) = 'integer'", nil, func(*sqlite.Stmt) error {
+		ours = true
+		return nil
+	})
+	return ours, err
 }
 
 // checkOwnership tells a fresh file from one of ours and refuses all others.

@@ -40,9 +40,15 @@ func (w *writer) pack(out *Ejection, order []schemaEntry) (err error) {
 		return err
 	}
 	if out.Unpacked == "" {
-		if err := w.conn.Exec("VACUUM"); err != nil {
+		// VACUUM makes every table and index anew, also those that use what only
+		// somebody else's process has.
+		if err = w.conn.Exec("VACUUM"); errors.Is(err, sqlite.ErrGeneric) {
+			out.Unpacked, err = err.Error(), nil
+		} else if err != nil {
 			return err
 		}
+	}
+	if out.Unpacked == "" {
 		if err := w.reorder(order); err != nil {
 			return fmt.Errorf("put the schema into its order: %w", err)
 		}
@@ -59,8 +65,8 @@ func (w *writer) pack(out *Ejection, order []schemaEntry) (err error) {
 func (w *writer) unpackable() (reason string, err error) {
 	var virtual string
 	var loose []string
-	err = w.conn.Each(`SELECT name, coalesce(rootpage, 0) = 0, NOT EXISTS(SELECT 1 FROM sqlite_schema i WHERE i.type = 'index' AND i.tbl_name = s.name)
-		AND NOT EXISTS(SELECT 1 FROM pragma_table_xinfo(s.name) WHERE pk > 0) FROM sqlite_schema s WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`, nil, func(st *sqlite.Stmt) error {
+	err = w.conn.Each(`SELECT name, coalesce(rootpage, 0) = 0, CASE coalesce(rootpage, 0) WHEN 0 THEN 0 ELSE NOT EXISTS(SELECT 1 FROM sqlite_schema i WHERE i.type = 'index' AND i.tbl_name = s.name)
+		AND NOT EXISTS(SELECT 1 FROM pragma_table_xinfo(s.name) WHERE pk > 0) END FROM sqlite_schema s WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`, nil, func(st *sqlite.Stmt) error {
 		switch name := columnText(st, 0); {
 		case st.Integer(1) != 0:
 			virtual = name

@@ -157,6 +157,8 @@ type index struct {
 	// for one that the rules allow.
 	harm  string
 	place schemaPlace
+	// unknown is why SQLite cannot make it again, as of a table.
+	unknown string
 }
 
 // indexColumn is one term of an index.

@@ -63,6 +63,9 @@ func runAdopt(c *cli.Context) error {
 func printAdoption(c *cli.Context, a *store.Adoption, schema string) error {
 	var b strings.Builder
 	for _, o := range a.Objects {
+		if o.Name == "" {
+			o.Name = `""`
+		}
 		if o.Local != "" {
 			fmt.Fprintf(&b, "%s %s: left local: %s\n", o.Kind, printable(o.Name), printable(o.Local))
 		} else {

@@ -14,7 +14,9 @@ func ejectCommand() *cli.Command {
 		Usage:     "make the database of a stopped node a plain SQLite file again",
 		ArgsUsage: "FILE",
 		Description: "Internal tables and the files beside the database go, the journal mode is that of before \"patina adopt\", and\n" +
-			"the file is vacuumed, which may number rows anew that have no declared number, as VACUUM always may.\n" +
+			"the file is vacuumed, which may number rows anew that have no declared number, as VACUUM always may. Where\n" +
+			"VACUUM would do harm, or cannot make a table anew for want of a collation or function that only another\n" +
+			"program has, the reason is printed, and the file keeps its size, with zeros in the place of what was dropped.\n" +
 			"Tables and rows stay as they are. The node's history is lost: if it starts on the file again, after\n" +
 			"\"patina adopt\", it is a new actor. A run that was ended is finished by another one.",
 		Action: runEject,
