@@ -74,9 +74,10 @@ func (m *Machine) digest(now time.Time) (out []Effect) {
 
 // randomPeers returns the peers of one digest, in order.
 func (m *Machine) randomPeers(digest uint64) []*peer {
+	ranks := rankingOf(m.cfg.Seed, changeset.ID{Version: changeset.Version(digest)})
 	var best []candidate
 	for _, p := range m.peers {
-		best = insert(best, candidate{p, rank(m.cfg.Seed, changeset.ID{Version: changeset.Version(digest)}, p.actor)}, digestPeers)
+		best = insert(best, candidate{p, ranks.of(p.actor)}, digestPeers)
 	}
 	return inOrder(best)
 }

@@ -60,6 +60,7 @@ type candidate struct {
 // of e^-6; with the ring everybody is reached when views agree and nothing is lost.
 func (m *Machine) choose(id changeset.ID, from changeset.ActorID, left places) (chosen []*peer, everybody bool) {
 	total := left.total()
+	ranks := rankingOf(m.cfg.Seed, id)
 	var next *peer
 	if len(m.peers) > total {
 		next = m.successor(id)
@@ -71,7 +72,7 @@ func (m *Machine) choose(id changeset.ID, from changeset.ActorID, left places) (
 			continue
 		}
 		others++
-		c := candidate{p, rank(m.cfg.Seed, id, p.actor)}
+		c := candidate{p, ranks.of(p.actor)}
 		if p == next {
 			c.rank = 0
 		}
@@ -107,11 +108,12 @@ func insert(list []candidate, c candidate, n int) []candidate {
 // order of all actors by a rank that does not depend on the node.
 func (m *Machine) successor(id changeset.ID) *peer {
 	const common = 0 // the ring's seed; a part of the protocol
-	own := rank(common, id, m.cfg.Self)
+	ranks := rankingOf(common, id)
+	own := ranks.of(m.cfg.Self)
 	var first, next *peer
 	var firstRank, nextRank uint64
 	for _, p := range m.peers {
-		r := rank(common, id, p.actor)
+		r := ranks.of(p.actor)
 		if first == nil || r < firstRank {
 			first, firstRank = p, r
 		}
@@ -134,16 +136,20 @@ func inOrder(chosen []candidate) []*peer {
 	return out
 }
 
-// rank is a number that looks random but depends on its arguments only, never 0.
-func rank(seed uint64, id changeset.ID, peer changeset.ActorID) uint64 {
-	h := seed
-	for _, w := range [...]uint64{
-		binary.LittleEndian.Uint64(id.Actor[:8]), binary.LittleEndian.Uint64(id.Actor[8:]), uint64(id.Version),
-		binary.LittleEndian.Uint64(peer[:8]), binary.LittleEndian.Uint64(peer[8:]),
-	} {
-		h = mix(h ^ w)
-	}
-	return h | 1
+// ranking gives actors numbers that look random but depend on the actor, a changeset and
+// a seed only: transport/WIRE.md, "rank". What does not depend on the actor is folded once.
+type ranking uint64
+
+func rankingOf(seed uint64, id changeset.ID) ranking {
+	h := mix(seed ^ binary.LittleEndian.Uint64(id.Actor[:8]))
+	h = mix(h ^ binary.LittleEndian.Uint64(id.Actor[8:]))
+	return ranking(mix(h ^ uint64(id.Version)))
+}
+
+// of returns an actor's number, which is never 0.
+func (r ranking) of(actor changeset.ActorID) uint64 {
+	h := mix(uint64(r) ^ binary.LittleEndian.Uint64(actor[:8]))
+	return mix(h^binary.LittleEndian.Uint64(actor[8:])) | 1
 }
 
 // mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).

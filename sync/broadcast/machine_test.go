@@ -374,3 +374,21 @@ func TestOldGoesWithTheNew(t *testing.T) {
 		}
 	}
 }
+
+// TestRankIsThatOfWire: all nodes must draw the same ring.
+func TestRankIsThatOfWire(t *testing.T) {
+	actor := func(first, last byte) (a changeset.ActorID) { a[0], a[15] = first, last; return a }
+	for _, tc := range []struct {
+		seed uint64
+		id   changeset.ID
+		of   changeset.ActorID
+		want uint64
+	}{
+		{0, changeset.ID{Actor: actor(1, 2), Version: 3}, actor(4, 5), 0xcf2f148565d77c87},
+		{7, changeset.ID{Actor: actor(0xff, 0), Version: changeset.MaxVersion}, actor(0, 0xff), 0xae69f39330f9bc7},
+	} {
+		if got := rankingOf(tc.seed, tc.id).of(tc.of); got != tc.want {
+			t.Errorf("rank(%d, %v, %v) = %x, want %x", tc.seed, tc.id, tc.of, got, tc.want)
+		}
+	}
+}
