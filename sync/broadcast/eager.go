@@ -21,7 +21,7 @@ const (
 type places [3]int
 
 var (
-	eagerPlaces = places{3, 2, 1}
+	eagerPlaces = places{4, 1, 1} // the way through a region is what takes time
 	fewPlaces   = places{1, 1, 1} // of what is large, or had to be asked for
 )
 

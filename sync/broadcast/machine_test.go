@@ -55,11 +55,11 @@ func TestChoiceFillsTheBuckets(t *testing.T) {
 		want           [3]int
 	}{
 		{"up to six peers get everything", 1, 1, 4, [3]int{1, 1, 4}},
-		{"three near, two mid, one far", 10, 10, 10, [3]int{3, 2, 1}},
+		{"four near, one mid, one far", 10, 10, 10, [3]int{4, 1, 1}},
 		{"only near", 10, 0, 0, [3]int{6, 0, 0}},
 		{"only far", 0, 0, 10, [3]int{0, 0, 6}},
-		{"mid is short, one place goes to others", 10, 1, 0, [3]int{5, 1, 0}},
-		{"no far, one place goes to near or mid", 3, 5, 0, [3]int{3, 3, 0}},
+		{"no mid, its place goes to near", 10, 0, 1, [3]int{5, 0, 1}},
+		{"near is short and there is no far, both places go to mid", 3, 5, 0, [3]int{3, 3, 0}},
 	} {
 		m := machineWith(tc.near+tc.mid+tc.far, func(i int) time.Duration {
 			switch {
