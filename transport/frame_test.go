@@ -173,3 +173,21 @@ func TestDatagramCodec(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDecodeDatagram(f *testing.F) {
+	f.Add(encodeDatagram(datagramMessage, []byte("ping")))
+	f.Add(encodeDatagram(datagramProbe, nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		kind, payload, err := decodeDatagram(b)
+		if err != nil {
+			if _, ok := frameCode(err); !ok {
+				t.Fatalf("error of no class: %v", err)
+			}
+			return
+		}
+		again := encodeDatagram(kind, payload)
+		if n := min(len(again), len(b)); !bytes.Equal(again[:n], b[:n]) || len(again) > max(len(b), minDatagram) {
+			t.Fatalf("%x encodes to %x", b, again)
+		}
+	})
+}

@@ -107,7 +107,7 @@ func (m *mesh) add(ctx context.Context, group *sync.WaitGroup, letter byte, log 
 	return l
 }
 
-func sealed(t *testing.T, letter byte, version int) changeset.Sealed {
+func sealed(t testing.TB, letter byte, version int) changeset.Sealed {
 	t.Helper()
 	c := &changeset.Changeset{Header: changeset.Header{Actor: testActor(letter), Version: changeset.Version(version), Time: 1 << 20}}
 	if version > 1 {
