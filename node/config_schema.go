@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/patinadb/patina/changeset/store"
 )
 
 // maxSchemaBytes bounds one schema file.
@@ -87,7 +89,7 @@ func readSchemaFile(name, db string) (schemaFile, error) {
 		return schemaFile{}, fmt.Errorf("%s is not a file", name)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if other, err := os.Stat(db + suffix); err == nil && os.SameFile(info, other) {
+		if other, err := os.Stat(store.RealPath(db) + suffix); err == nil && os.SameFile(info, other) {
 			return schemaFile{}, fmt.Errorf("%s is the database, not a schema file", name)
 		}
 	}

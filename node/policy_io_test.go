@@ -14,12 +14,13 @@ import (
 // acknowledged writes (DESIGN section 3): none of these may be led to one of
 // those three.
 var fileOpeners = map[string]string{
-	"changeset/store.lockDatabase":    "the lock file beside the database",
-	"changeset/store.machineIdentity": "/etc/machine-id",
-	"changeset/store.removeBeside":    "the identity and lock files beside the database",
-	"changeset/store.readSidecar":     "the identity file beside the database",
-	"changeset/store.writeSidecar":    "the identity file beside the database, replaced by rename",
-	"node.readBounded":                "the configuration and, after readSchemaFile compared inodes, schema files",
+	"changeset/store.openLock":            "the lock file beside the database",
+	"changeset/store.databaseLock.remove": "the lock file beside the database",
+	"changeset/store.machineIdentity":     "/etc/machine-id",
+	"changeset/store.removeBeside":        "the identity file beside the database",
+	"changeset/store.readSidecar":         "the identity file beside the database",
+	"changeset/store.writeSidecar":        "the identity file beside the database, replaced by rename",
+	"node.readBounded":                    "the configuration and, after readSchemaFile compared inodes, schema files",
 }
 
 // nodePackages are the trees linked into a node.

@@ -115,21 +115,67 @@ func (w *writer) describeAdoption(a *Adoption) (err error) {
 	if a.Objects, err = w.listObjects(w.schema); err != nil {
 		return err
 	}
-	var b strings.Builder
 	for i := range a.Objects {
 		o := &a.Objects[i]
 		if o.Local != "" {
 			continue
 		}
-		t := w.schema.lookup(o.Name)
-		b.WriteString(schemaSQL(t))
-		err := w.conn.Each("SELECT count(*) FROM "+quoteIdent(t.name), nil, func(st *sqlite.Stmt) error { o.Rows = st.Integer(0); return nil })
+		err := w.conn.Each("SELECT count(*) FROM "+quoteIdent(o.Name), nil, func(st *sqlite.Stmt) error { o.Rows = st.Integer(0); return nil })
 		if err != nil {
 			return err
 		}
 	}
-	a.Schema = b.String()
+	a.Schema = w.schema.definition(a.Objects)
 	return nil
+}
+
+// definition defines those of the objects that replicate, as a schema file does.
+func (s *schema) definition(objects []Adopted) string {
+	var b strings.Builder
+	for _, o := range objects {
+		if o.Local == "" {
+			b.WriteString(schemaSQL(s.lookup(o.Name)))
+		}
+	}
+	return b.String()
+}
+
+// DumpSchema returns what defines the tables that replicate in the patina database at
+// cfg.Path, for db.schema_paths of other nodes. It only reads, and a node may run on
+// the file.
+func DumpSchema(ctx context.Context, cfg Config) (sql string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	cfg = cfg.withDefaults()
+	if err := checkThere(cfg); err != nil {
+		return "", err
+	}
+	s, err := openUnlocked(cfg, sqlite.Config{ReadOnly: true, KeepJournal: true})
+	if err != nil {
+		return "", err
+	}
+	stop := s.writer.conn.InterruptOn(ctx)
+	sql, err = s.writer.dumpSchema()
+	stop()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", cfg.Path, err)
+	}
+	return sql, errors.Join(err, s.writer.conn.Close())
+}
+
+func (w *writer) dumpSchema() (string, error) {
+	if err := w.conn.Exec("BEGIN"); err != nil { // one snapshot for all
+		return "", err
+	}
+	if err := w.readOurs(); err != nil {
+		return "", err
+	}
+	objects, err := w.listObjects(w.schema)
+	if err != nil {
+		return "", err
+	}
+	return w.schema.definition(objects), nil
 }
 
 // beginAdoption records in the transaction that makes the internal tables what the

@@ -65,8 +65,8 @@
 //	__patina_insert_T   triggers, with _update_ and _delete_, only while Adopt is at
 //	                    work: they refuse the writes of other programs (guard.go)
 //
-// Beside it: FILE-id, which tells a copy from the original (identity.go), and
-// FILE-lock, the lock of the node that runs (lock.go).
+// Beside it, and not beside a link to it: FILE-id, which tells a copy from the
+// original (identity.go), and FILE-lock, the lock of the node that runs (lock.go).
 //
 // # Work on a stopped database
 //

@@ -36,15 +36,15 @@ func Eject(cfg Config) (out *Ejection, err error) {
 		err = removeBeside(s.cfg.Path)
 	}
 	if err != nil {
-		err = fmt.Errorf("eject %s: %w", cfg.Path, err)
+		return out, errors.Join(fmt.Errorf("eject %s: %w", cfg.Path, err), s.lock.discard())
 	}
-	return out, errors.Join(err, s.lock.Close())
+	return out, s.lock.remove()
 }
 
-// removeBeside removes the files that only we have beside the database at path,
-// the lock last.
+// removeBeside removes the files that only we have beside the database at path, but
+// for the lock.
 func removeBeside(path string) error {
-	for _, name := range []string{sidecarPath(path) + ".new", sidecarPath(path), lockPath(path)} {
+	for _, name := range []string{sidecarPath(path) + ".new", sidecarPath(path)} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

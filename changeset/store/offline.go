@@ -21,10 +21,7 @@ const offlineTimeout = 5 * time.Second
 // a node. how says in which way; nothing is read yet.
 func openOffline(cfg Config, how sqlite.Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	if _, err := cfg.stat(cfg.Path); err != nil {
-		return nil, err
-	}
-	if err := checkLinks(cfg.Path); err != nil {
+	if err := checkThere(cfg); err != nil {
 		return nil, err
 	}
 	lock, err := lockDatabase(cfg.Path)
@@ -34,23 +31,41 @@ func openOffline(cfg Config, how sqlite.Config) (*Store, error) {
 		}
 		return nil, err
 	}
+	s, err := openUnlocked(cfg, how)
+	if err != nil {
+		return nil, errors.Join(err, lock.discard())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+// checkThere refuses a database that is not there, or under several names.
+func checkThere(cfg Config) error {
+	if _, err := cfg.stat(cfg.Path); err != nil {
+		return err
+	}
+	return checkLinks(cfg.Path)
+}
+
+// openUnlocked is openOffline without the lock, for who only reads.
+func openUnlocked(cfg Config, how sqlite.Config) (*Store, error) {
 	how.Path, how.VFS, how.BusyTimeout = cfg.Path, cfg.VFS, offlineTimeout
+	how.KeepWAL = how.ReadOnly && hasWAL(cfg.Path)
 	conn, err := sqlite.Open(how)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, err
 	}
 	s, err := newStore(cfg, conn)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close(), lock.Close())
+		return nil, errors.Join(err, conn.Close())
 	}
-	s.lock = lock
 	conn.SetMode(sqlite.ModeInternal)
 	return s, nil
 }
 
 // closeOffline ends what openOffline began.
 func (s *Store) closeOffline() error {
-	return errors.Join(s.writer.conn.Close(), s.lock.Close())
+	return errors.Join(s.writer.conn.Close(), s.lock.discard())
 }
 
 // readOurs reads what a database of ours says of itself, of whatever cluster, and

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -105,6 +104,7 @@ type Committed struct {
 }
 
 func (c Config) withDefaults() Config {
+	c.Path = RealPath(c.Path)
 	if c.MaxClockDrift == 0 {
 		c.MaxClockDrift = 500 * time.Millisecond
 	}
@@ -148,7 +148,7 @@ type Store struct {
 	writer  *writer
 	readers *readerPool // of clients
 	serving *readerPool // of peers, so that clients cannot hold up replication
-	lock    *os.File    // see lockDatabase
+	lock    *databaseLock
 	wal     *walKeeper
 	queues  queues
 
@@ -204,7 +204,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	if err := s.open(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close(), s.lock.Close())
+		return nil, errors.Join(err, conn.Close(), s.lock.discard())
 	}
 	s.epoch = s.writer.meta.epoch
 	s.writer.publish()

@@ -42,7 +42,7 @@ func surveyFile(ctx context.Context, cfg Config) (v *survey, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s, err := openOffline(cfg, sqlite.Config{ReadOnly: true, KeepJournal: true, KeepWAL: hasWAL(cfg.Path)})
+	s, err := openOffline(cfg, sqlite.Config{ReadOnly: true, KeepJournal: true})
 	if err != nil {
 		return nil, err
 	}

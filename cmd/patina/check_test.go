@@ -78,6 +78,9 @@ func TestAdoptAndEject(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "app.db")
 	edit(t, file, "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); INSERT INTO t VALUES(1, 'x'), (2, 'y'); CREATE INDEX by_a ON t(a); CREATE TABLE u(a)")
 	schema := filepath.Join(t.TempDir(), "app.sql")
+	if err := os.WriteFile(schema, nil, 0o600); err != nil { // as an adoption that was killed leaves it
+		t.Fatal(err)
+	}
 	const tables = "table t: 2 rows\ntable u: left local: no primary key: rows of different nodes could not be told apart; "
 	const definition = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT);\nCREATE INDEX by_a ON t(a);\n"
 	for _, test := range []struct {
@@ -88,8 +91,14 @@ func TestAdoptAndEject(t *testing.T) {
 		{[]string{"agent", "--config", configFor(t, file)}, 1, "patina: ", "it has tables already; patina adopt makes it one, or start with a new file\n"},
 		{[]string{"adopt", "--cluster", "a b", file}, 1, `patina: "a b" is no cluster name: `, ""},
 		{[]string{"adopt", "--schema-out", file, file}, 1, "patina: " + file + " is there already", ""},
+		{[]string{"adopt", "--schema-out", filepath.Join(schema, "none.sql"), file}, 1, "patina: open " + schema, "not a directory\n"},
+		{[]string{"adopt", "--schema-out", file + ".sql", file + ".none"}, 1, "patina: stat ", "no such file or directory\n"},
+		{[]string{"adopt", "--schema-out", file + ".none", file + ".none"}, 1, "patina: " + file + ".none is the database itself\n", ""},
+		{[]string{"inspect", "schema", file}, 1, "patina: " + file + ": store: not a patina database", "\n"},
 		{[]string{"adopt", "--schema-out", schema, file}, 0, tables, "\nversions 1\nschema " + schema + ", for db.schema_paths of every node\n"},
 		{[]string{"adopt", file}, 1, "patina: ", "store: a patina database already\n"},
+		{[]string{"inspect", "schema", file}, 0, definition, "by_a ON t(a);\n"},
+		{[]string{"inspect", "schema"}, 1, "patina: schema takes one database file\n", ""},
 		{[]string{"check", file}, 0, "actor ", "\ntables 1, rows 2, clocks 2, log entries 1, parked 0\nnothing differs\n"},
 		{[]string{"eject", file}, 0, "internal tables dropped ", "\njournal mode delete\n"},
 		{[]string{"eject", file}, 1, "patina: ", "there is nothing of ours in it\n"},
@@ -100,6 +109,9 @@ func TestAdoptAndEject(t *testing.T) {
 		if out += errs; status != test.status || !strings.HasPrefix(out, test.begins) || !strings.HasSuffix(out, test.ends) {
 			t.Errorf("%q: status %d, %s", test.args, status, out)
 		}
+	}
+	if left, err := filepath.Glob(file + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("refused adoptions left %v, %v", left, err)
 	}
 	if b, err := os.ReadFile(schema); err != nil || string(b) != definition {
 		t.Errorf("%v: %s", err, b)

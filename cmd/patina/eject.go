@@ -14,11 +14,12 @@ func ejectCommand() *cli.Command {
 		Usage:     "make the database of a stopped node a plain SQLite file again",
 		ArgsUsage: "FILE",
 		Description: "Internal tables and the files beside the database go, the journal mode is that of before \"patina adopt\", and\n" +
-			"the file is vacuumed, which may number rows anew that have no declared number, as VACUUM always may. Where\n" +
-			"VACUUM would do harm, or cannot make a table anew for want of a collation or function that only another\n" +
-			"program has, the reason is printed, and the file keeps its size, with zeros in the place of what was dropped.\n" +
-			"Tables and rows stay as they are. The node's history is lost: if it starts on the file again, after\n" +
-			"\"patina adopt\", it is a new actor. A run that was ended is finished by another one.",
+			"the file is vacuumed. As VACUUM always may, that numbers rows anew that have no declared number: what a plain\n" +
+			"table keeps of such rowids is then wrong. Where VACUUM would do harm to a virtual table, or cannot make a table\n" +
+			"anew for want of a collation or function that only another program has, the reason is printed, and the file\n" +
+			"keeps its size, with zeros in the place of what was dropped. Tables and rows stay as they are. The node's\n" +
+			"history is lost: if it starts on the file again, after \"patina adopt\", it is a new actor. A run that was\n" +
+			"ended is finished by another one.",
 		Action: runEject,
 	}
 }

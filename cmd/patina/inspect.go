@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/store"
 	"github.com/patinadb/patina/transport"
 )
 
@@ -25,10 +26,19 @@ const (
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
-		Usage:     "print a changeset or the frames of a stream",
+		Usage:     "print a changeset, the frames of a stream, or the schema of a database",
 		ArgsUsage: "FILE",
 		Description: "Reads FILE, or standard input for -, as bytes or as hexadecimal: a changeset, a packed\n" +
 			"changeset as the log keeps it, or the frames of a stream, whatever fits.",
+		Subcommands: []*cli.Command{{
+			Name:      "schema",
+			Usage:     "print what defines the tables that replicate, for db.schema_paths of other nodes",
+			ArgsUsage: "FILE",
+			Description: "FILE is a patina database, on which a node may run. Printed is what \"patina adopt\" printed\n" +
+				"of it, with what the node has made since.",
+			Action:       runInspectSchema,
+			OnUsageError: usageError,
+		}},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "as", Usage: "read it as `FORM`: changeset, packed or frames"},
 			jsonFlag("print JSON"),
@@ -58,6 +68,19 @@ func runInspect(c *cli.Context) error {
 	var b strings.Builder
 	found.print(&b)
 	_, err = io.WriteString(c.App.Writer, b.String())
+	return err
+}
+
+func runInspectSchema(c *cli.Context) error {
+	file, err := databaseArgument(c)
+	if err != nil {
+		return err
+	}
+	sql, err := store.DumpSchema(c.Context, store.Config{Path: file})
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(c.App.Writer, sql)
 	return err
 }
 
