@@ -13,7 +13,7 @@ func TestStrangersAreRefusedAndTheClusterGoesOn(t *testing.T) {
 	for _, stranger := range []struct {
 		name   string
 		change func(*node.Config)
-		code   transport.Code // as the dialling side sees it, who reads the other's certificate
+		code   transport.Code // at both ends
 	}{
 		{"foreign cluster", func(c *node.Config) { c.Gossip.Cluster = "foreign" }, transport.CodeForeignCluster},
 		{"wrong secret", func(c *node.Config) { c.Gossip.Secret = "another secret than ours" }, transport.CodeWrongSecret},
@@ -30,7 +30,7 @@ func TestStrangersAreRefusedAndTheClusterGoesOn(t *testing.T) {
 					t.Errorf("the stranger counts %d refusals: %+v", n, m.Node().TransportStats().Ended)
 				}
 				for _, o := range c.Members()[:3] {
-					n := ended(o, transport.CodeWrongSecret)
+					n := ended(o, stranger.code)
 					if n == 0 {
 						t.Errorf("%s counts no refusal: %+v", o.Name, o.Node().TransportStats().Ended)
 					}

@@ -71,6 +71,16 @@ type GossipConfig struct {
 	Bootstrap []string // host:port of nodes to meet first
 	Cluster   string   // nodes of other clusters are refused
 	Secret    Secret   // what every node's identity is derived from
+	OldSecret Secret   // what Secret replaces, believed as well
+	TLS       TLSConfig
+}
+
+// TLSConfig is the section gossip.tls: an identity by certificates, in place of a
+// secret or beside it. All three are PEM files, or none is set.
+type TLSConfig struct {
+	CA   string // certificates of the authorities that are believed
+	Cert string // the node's certificate, and those between it and the CA
+	Key  string // its private key
 }
 
 // LogConfig is the section log: what is written to standard error.

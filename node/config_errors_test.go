@@ -107,11 +107,15 @@ var refusedFiles = []struct{ desc, text, want string }{
 	{"API off loopback", "\n\napi: {addr: ':8080'}\n",
 		`c.yaml:3: api.addr: ":8080" is not a loopback address, and nothing authenticates clients: set api.insecure to true if the network around it is trusted`},
 	{"mesh off loopback", "gossip: {addr: '10.0.0.1:8787'}\n",
-		`c.yaml:1: gossip.addr: "10.0.0.1:8787" is not a loopback address, and without gossip.secret anyone could join: set gossip.secret to the same 16 or more characters on every node`},
+		`c.yaml:1: gossip.addr: "10.0.0.1:8787" is not a loopback address, and without gossip.secret or gossip.tls anyone could join: set gossip.secret to the same 16 or more characters on every node`},
 	{"secret too short", "gossip: {secret: hunter2}\n",
 		"c.yaml:1: gossip.secret: 7 characters are out of range: allowed are 16 to 256, or none"},
 	{"secret that is a number", "gossip: {secret: 12345678901234567}\n",
 		"c.yaml:1: gossip.secret: want text of 16 to 256 characters, or nothing in quotes; put it in quotes"},
+	{"old secret alone", "gossip:\n  old_secret: hunter2hunter2hunter2\n",
+		"c.yaml:2: gossip.old_secret: is set without gossip.secret, which replaces it"},
+	{"certificate without key", "gossip: {addr: '10.0.0.1:8787', tls: {ca: a, cert: b}}\n",
+		"gossip.tls.key: is missing: gossip.tls needs ca, cert and key"},
 	{"several at once", "db: {pth: 1}\nlog: {level: x}\n",
 		"c.yaml:1: db.pth: unknown key; did you mean db.path?\n" + `c.yaml:2: log.level: "x" is not one of debug, info, warn, error`},
 }
@@ -179,7 +183,7 @@ func TestConfigInCodeIsCheckedAlike(t *testing.T) {
 	c.API.MaxStatements = -1
 	c.Gossip.Addr = "10.0.0.1:1"
 	checkProblem(t, "in code", c.Validate(), "api.max_statements: -1 is out of range: allowed are 1 to 100000\n"+
-		`gossip.addr: "10.0.0.1:1" is not a loopback address, and without gossip.secret anyone could join: set gossip.secret to the same 16 or more characters on every node`)
+		`gossip.addr: "10.0.0.1:1" is not a loopback address, and without gossip.secret or gossip.tls anyone could join: set gossip.secret to the same 16 or more characters on every node`)
 }
 
 func checkProblem(t *testing.T, desc string, err error, want string) {

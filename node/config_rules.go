@@ -99,9 +99,26 @@ func (r *configReader) crossCheck() {
 		r.report(r.origins["api.addr"], "api.addr", quote(c.API.Addr)+
 			" is not a loopback address, and nothing authenticates clients: set api.insecure to true if the network around it is trusted")
 	}
-	if !r.bad["gossip.addr"] && !r.bad["gossip.secret"] &&
-		c.Conn == nil && !isLoopback(c.Gossip.Addr) && c.Gossip.Secret == "" {
+	if !r.bad["gossip.addr"] && !r.bad["gossip.secret"] && !r.bad["gossip.tls.ca"] &&
+		c.Conn == nil && !isLoopback(c.Gossip.Addr) && c.Gossip.Secret == "" && c.Gossip.TLS == (TLSConfig{}) {
 		r.report(r.origins["gossip.addr"], "gossip.addr", quote(c.Gossip.Addr)+
-			fmt.Sprintf(" is not a loopback address, and without gossip.secret anyone could join: set gossip.secret to the same %d or more characters on every node", minSecret))
+			fmt.Sprintf(" is not a loopback address, and without gossip.secret or gossip.tls anyone could join: set gossip.secret to the same %d or more characters on every node", minSecret))
+	}
+	r.crossCheckIdentity()
+}
+
+// crossCheckIdentity reports an identity of which a part is missing.
+func (r *configReader) crossCheckIdentity() {
+	g := &r.cfg.Gossip
+	if g.OldSecret != "" && g.Secret == "" && !r.bad["gossip.secret"] {
+		r.report(r.origins["gossip.old_secret"], "gossip.old_secret", "is set without gossip.secret, which replaces it")
+	}
+	parts := []struct{ path, file string }{
+		{"gossip.tls.ca", g.TLS.CA}, {"gossip.tls.cert", g.TLS.Cert}, {"gossip.tls.key", g.TLS.Key},
+	}
+	for _, p := range parts {
+		if p.file == "" && g.TLS != (TLSConfig{}) && !r.bad[p.path] {
+			r.report(r.origins[p.path], p.path, "is missing: gossip.tls needs ca, cert and key")
+		}
 	}
 }

@@ -81,21 +81,26 @@ func schemaNames(path string) ([]string, error) {
 }
 
 func readSchemaFile(name, db string) (schemaFile, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return schemaFile{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return schemaFile{}, fmt.Errorf("%s is not a file", name)
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if other, err := os.Stat(store.RealPath(db) + suffix); err == nil && os.SameFile(info, other) {
-			return schemaFile{}, fmt.Errorf("%s is the database, not a schema file", name)
-		}
-	}
-	data, err := readBounded(name, maxSchemaBytes)
+	data, err := readBeside(name, db, maxSchemaBytes)
 	if err != nil {
 		return schemaFile{}, err
 	}
 	return schemaFile{Name: name, SQL: string(data)}, nil
+}
+
+// readBeside reads a file that a setting names and that is none of the database's.
+func readBeside(name, db string, limit int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", name)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if other, err := os.Stat(store.RealPath(db) + suffix); err == nil && os.SameFile(info, other) {
+			return nil, fmt.Errorf("%s is the database", name)
+		}
+	}
+	return readBounded(name, limit)
 }

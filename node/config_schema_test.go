@@ -56,9 +56,9 @@ func TestSchemaThatCannotBeReadIsNamed(t *testing.T) {
 	}
 	for _, c := range []struct{ desc, path, want string }{
 		{"a file that does not exist", "no.sql", "no such file or directory"},
-		{"the database itself", "p.db", "p.db is the database, not a schema file"},
-		{"the database by another name", "db.sql", "db.sql is the database, not a schema file"},
-		{"its log by another name", "wal.sql", "wal.sql is the database, not a schema file"},
+		{"the database itself", "p.db", "p.db is the database"},
+		{"the database by another name", "db.sql", "db.sql is the database"},
+		{"its log by another name", "wal.sql", "wal.sql is the database"},
 		{"a folder where a file belongs", "s", "folder.sql is not a file"},
 	} {
 		_, _, err := loadSchema([]string{filepath.Join(dir, c.path)}, filepath.Join(dir, "p.db"))

@@ -48,7 +48,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 	got := mustParse(t, `
 db:     {path: ./p.db, schema_paths: [./a, ./b.sql], max_clock_drift: 250ms, statement_timeout: 5s, query_max_age: 2m, max_wal_bytes: 16777217, log: {max_bytes: 268435457, max_age: 1h30m}}
 api:    {addr: "0.0.0.0:80", advertise: "db.example:80", insecure: true, max_statements: 10, max_body_bytes: 4096}
-gossip: {addr: "[::]:8787", advertise: "10.0.0.1:8787", bootstrap: ["127.0.0.1:8788", "seed.internal:8787"], cluster: prod-1, secret: `+secret+`}
+gossip: {addr: "[::]:8787", advertise: "10.0.0.1:8787", bootstrap: ["127.0.0.1:8788", "seed.internal:8787"], cluster: prod-1, secret: `+secret+`, old_secret: the one before that, tls: {ca: ca.crt, cert: n.crt, key: n.key}}
 log:    {level: debug, format: json}
 `)
 	want := Config{
@@ -57,7 +57,8 @@ log:    {level: debug, format: json}
 			Log: DBLogConfig{MaxBytes: 268435457, MaxAge: 90 * time.Minute}},
 		API: APIConfig{Addr: "0.0.0.0:80", Advertise: "db.example:80", Insecure: true, MaxStatements: 10, MaxBodyBytes: 4096},
 		Gossip: GossipConfig{Addr: "[::]:8787", Advertise: "10.0.0.1:8787",
-			Bootstrap: []string{"127.0.0.1:8788", "seed.internal:8787"}, Cluster: "prod-1", Secret: secret},
+			Bootstrap: []string{"127.0.0.1:8788", "seed.internal:8787"}, Cluster: "prod-1", Secret: secret,
+			OldSecret: "the one before that", TLS: TLSConfig{"ca.crt", "n.crt", "n.key"}},
 		Log: LogConfig{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -150,10 +151,10 @@ func TestConfigDiffSeparatesLiveKeys(t *testing.T) {
 	next.Gossip.Secret = secret
 	next.API.MaxBodyBytes = 1 << 20
 	changed, restart := old.Diff(next)
-	if want := []string{"db.schema_paths", "gossip.bootstrap", "log.level"}; !slices.Equal(changed, want) {
+	if want := []string{"db.schema_paths", "gossip.bootstrap", "gossip.secret", "log.level"}; !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
-	if want := []string{"db.path", "api.max_body_bytes", "gossip.secret"}; !slices.Equal(restart, want) {
+	if want := []string{"db.path", "api.max_body_bytes"}; !slices.Equal(restart, want) {
 		t.Errorf("restart %q, want %q", restart, want)
 	}
 	now := old.Reloaded(next)

@@ -44,8 +44,9 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 		return nil, err
 	}
 	name, _ := os.Hostname()
+	seeds, identity := n.livePeers()
 	m.links, err = transport.New(transport.Config{
-		Conn: conn, Cluster: n.cfg.Gossip.Cluster, Secret: n.cfg.Gossip.Secret.Reveal(), Name: name,
+		Conn: conn, Cluster: n.cfg.Gossip.Cluster, Identity: identity, Name: name,
 		Actor: m.actor, Epoch: n.store.Epoch(), SchemaDigest: n.store.SchemaDigest, Advertise: advertise,
 		ResetKey: n.store.Secret(), Now: n.cfg.Now, Log: n.log, Handler: m,
 	})
@@ -58,7 +59,7 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	})
 	m.members, err = members.New(members.Config{
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
-		Cluster: n.cfg.Gossip.Cluster, Seeds: n.bootstrap(), Links: memberLinks{m.links}, Log: n.log,
+		Cluster: n.cfg.Gossip.Cluster, Seeds: seeds, Links: memberLinks{m.links}, Log: n.log,
 		Digest:   func() [32]byte { return n.store.Vector().Digest() },
 		OnDigest: m.antientropy.Digest, OnChange: m.memberChanged,
 	})

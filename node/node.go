@@ -16,6 +16,7 @@ import (
 	"github.com/patinadb/patina/api"
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/store"
+	"github.com/patinadb/patina/transport"
 )
 
 // Version is the software's version, as the status and the mesh say it. The
@@ -36,8 +37,9 @@ type Node struct {
 	settled  atomic.Bool
 	seen     map[string]bool // missing schema paths that were logged
 
-	reloading sync.Mutex // one Reload at a time; guards live
+	reloading sync.Mutex // one Reload at a time; guards live and identity
 	live      Config     // cfg with what Reload took over
+	identity  transport.Identity
 }
 
 // New opens the database, applies the schema files and binds the sockets. It
@@ -77,6 +79,9 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.identity, err = readIdentity(n.cfg); err != nil {
+		return err
+	}
 	if err := n.bind(ctx); err != nil {
 		return err
 	}
@@ -96,6 +101,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.mesh.Store(m)
 	n.logMissing(missing) // no earlier: a refused start is one line
+	n.logExpiry(m)
 	return nil
 }
 

@@ -20,7 +20,7 @@ var fileOpeners = map[string]string{
 	"changeset/store.removeBeside":        "the identity file beside the database",
 	"changeset/store.readSidecar":         "the identity file beside the database",
 	"changeset/store.writeSidecar":        "the identity file beside the database, replaced by rename",
-	"node.readBounded":                    "the configuration and, after readSchemaFile compared inodes, schema files",
+	"node.readBounded":                    "the configuration and, after readBeside compared inodes, schema files and certificates",
 }
 
 // nodePackages are the trees linked into a node.

@@ -3,18 +3,21 @@ package node
 import (
 	"context"
 	"fmt"
+
+	"github.com/patinadb/patina/transport"
 )
 
-// bootstrap returns the peers to meet first, as the last Reload left them.
-func (n *Node) bootstrap() []string {
+// livePeers returns the peers to meet first and the identity to meet them with,
+// as the last Reload left them.
+func (n *Node) livePeers() ([]string, transport.Identity) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
-	return n.live.Gossip.Bootstrap
+	return n.live.Gossip.Bootstrap, n.identity
 }
 
 // Reload reads the configuration again (Config.Reread), takes over the keys that
-// change at run time (db.schema_paths, log.level, gossip.bootstrap), and applies
-// the schema files. The notes name the keys whose change needs a restart. On an
+// change at run time (db.schema_paths, log.level, gossip.bootstrap, secrets and
+// gossip.tls with the contents of its files), and applies the schema files. The notes name the keys whose change needs a restart. On an
 // error the old schema is kept, and nothing of the new configuration was taken.
 // It is called by one goroutine at a time.
 func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
@@ -37,6 +40,17 @@ func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
 		}
 		next = n.live.Reloaded(read)
 	}
+	identity, err := readIdentity(next)
+	if err != nil {
+		n.log.Error("reload failed: the configuration is kept", "err", err)
+		return nil, err
+	}
+	m := n.mesh.Load()
+	use, err := m.links.PrepareIdentity(identity)
+	if err != nil {
+		n.log.Error("reload failed: the configuration is kept", "err", err)
+		return nil, err
+	}
 	files, missing, err := schemaFiles(next.DB)
 	if err == nil {
 		n.logMissing(missing)
@@ -46,7 +60,9 @@ func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
 		n.log.Error("reload failed: the schema is kept", "err", err)
 		return nil, fmt.Errorf("reload: %w", err)
 	}
-	n.live = next
+	n.live, n.identity = next, identity
 	n.level.Set(next.Log.SlogLevel())
-	return notes, n.mesh.Load().members.SetSeeds(next.Gossip.Bootstrap)
+	use()
+	n.logExpiry(m)
+	return notes, m.members.SetSeeds(next.Gossip.Bootstrap)
 }

@@ -109,9 +109,15 @@ func (n *Node) renewMesh(ctx context.Context) error {
 		return errors.Join(err, conn.Close())
 	}
 	n.mesh.Store(m)
-	// A Reload since newMesh read the peers has told the old mesh.
-	if err := m.members.SetSeeds(n.bootstrap()); err != nil {
-		n.log.Warn("bootstrap peers are stale", "err", err)
+	// A Reload since newMesh looked has told the old mesh.
+	seeds, identity := n.livePeers()
+	use, err := m.links.PrepareIdentity(identity)
+	if err == nil {
+		use()
+		err = m.members.SetSeeds(seeds)
+	}
+	if err != nil {
+		n.log.Warn("the new mesh is not as the last reload had it", "err", err)
 	}
 	n.log.Info("the mesh starts anew", "actor", m.actor, "component", "node")
 	return nil

@@ -155,11 +155,12 @@ func TestStreamWithoutItsKindTimesOut(t *testing.T) {
 	})
 }
 
+// The dialler, who checks first, tells the other in the TLS alert.
 func TestWrongSecretIsNamedAtBothEnds(t *testing.T) {
 	for _, c := range []struct {
-		desc  string
-		edit  func(*Config)
-		local Code // as the dialler, who checks first, sees it
+		desc string
+		edit func(*Config)
+		code Code
 	}{
 		{"wrong secret", func(c *Config) { c.Secret = "another secret of 16" }, CodeWrongSecret},
 		{"other cluster", func(c *Config) { c.Cluster = "other" }, CodeForeignCluster},
@@ -171,13 +172,13 @@ func TestWrongSecretIsNamedAtBothEnds(t *testing.T) {
 				defer b.stop()
 				for range 3 {
 					_, err := b.Dial(t.Context(), a.LocalAddr())
-					if !errors.Is(err, c.local) {
+					if !errors.Is(err, c.code) {
 						t.Fatalf("dial: %v", err)
 					}
 					time.Sleep(time.Second)
 				}
-				b.wantEnded(c.local, false, 3)
-				a.wantEnded(CodeWrongSecret, true, 3)
+				b.wantEnded(c.code, false, 3)
+				a.wantEnded(c.code, true, 3)
 				for _, x := range []*testNode{a, b} {
 					if lines := x.log.count("\n"); lines != 1 || x.log.count("cluster") == 0 {
 						t.Errorf("%s wrote %d lines, want 1:\n%s", x.cfg.Name, lines, x.log.String())

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,6 +24,7 @@ const (
 	CodeSuperseded Code = 0x02 // another link of the pair was kept; this one has drained
 	CodeGhost      Code = 0x03 // the peer restarted and this link of its former process no longer answers
 	CodeBusy       Code = 0x04 // too many links or handshakes
+	CodeRevoked    Code = 0x05 // this end has another identity now, which does not believe what the peer proved
 
 	CodeBadHello           Code = 0x10
 	CodeUnsupportedVersion Code = 0x11
@@ -38,13 +40,15 @@ const (
 	CodeBadDatagram      Code = 0x24
 )
 
-// Codes that are never sent.
+// Codes that are never sent as close codes; TLS alerts say some of them.
 const (
-	CodeWrongSecret Code = 0x100 // the TLS handshake failed: another CA, so another secret or cluster
+	CodeWrongSecret Code = 0x100 // a certificate of another secret, or any other failure of the TLS handshake
 	CodeUnreachable Code = 0x101 // nobody answered the handshake
 	CodeIdle        Code = 0x102 // nothing was received for the idle timeout
 	CodeReset       Code = 0x103 // stateless reset: the peer's process no longer knows the link
 	CodeNetwork     Code = 0x104 // any other failure of QUIC or the socket
+	CodeWrongCA     Code = 0x105 // a certificate of an authority that is not believed, or that names no node
+	CodeExpired     Code = 0x106 // a certificate that is not valid at the time of who checks it
 )
 
 var codeText = map[Code]string{
@@ -52,6 +56,7 @@ var codeText = map[Code]string{
 	CodeSuperseded:         "superseded by another link",
 	CodeGhost:              "link of a former process",
 	CodeBusy:               "too many links",
+	CodeRevoked:            "identity no longer accepted",
 	CodeBadHello:           "bad hello",
 	CodeUnsupportedVersion: "unsupported protocol version",
 	CodeForeignCluster:     "foreign cluster",
@@ -68,6 +73,8 @@ var codeText = map[Code]string{
 	CodeIdle:               "idle timeout",
 	CodeReset:              "stateless reset",
 	CodeNetwork:            "network error",
+	CodeWrongCA:            "wrong certificate authority",
+	CodeExpired:            "certificate not valid now",
 }
 
 // Error returns the short name of the code, as logs and metrics show it.
@@ -141,7 +148,10 @@ var (
 
 // alertNoALPN is the QUIC error of the TLS alert no_application_protocol: the
 // peer speaks another generation of the protocol.
-const alertNoALPN = 0x100 + 120
+const alertNoALPN = cryptoError + 120
+
+// cryptoError is the first of QUIC's 256 errors that stand for TLS alerts.
+const cryptoError = 0x100
 
 // classify maps an error of quic-go, or one of ours that passed through it, to
 // a code. remote says that the peer decided.
@@ -157,7 +167,7 @@ func classify(err error) (code Code, remote bool, reason string) {
 		case te.ErrorCode == alertNoALPN:
 			return CodeUnsupportedVersion, te.Remote, "no common application protocol"
 		case te.ErrorCode.IsCryptoError():
-			return CodeWrongSecret, te.Remote, ""
+			return alertCode(tls.AlertError(te.ErrorCode - cryptoError)), te.Remote, ""
 		case te.ErrorCode == quic.ConnectionRefused:
 			return CodeBusy, te.Remote, ""
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/patinadb/patina/changeset"
 )
 
-// MinSecret is the least length of Config.Secret in bytes.
+// MinSecret is the least length of Identity.Secret in bytes.
 const MinSecret = 16
 
 // Settings that were measured; the reasons are in WIRE.md, limits.
@@ -49,9 +49,9 @@ const (
 
 // Config is what New needs. Conn, Cluster, Actor and Handler are required.
 type Config struct {
+	Identity                       // without Secret and CA: loopback addresses only
 	Conn         net.PacketConn    // the node's one UDP socket; Run closes it
 	Cluster      string            // 1 to 64 of a-z A-Z 0-9 . - _
-	Secret       string            // ≥ MinSecret bytes; empty: loopback addresses only
 	Name         string            // the node's name for people, at most 64 bytes
 	Actor        changeset.ActorID // the key of this node's links
 	Epoch        uint64            // higher at each start of the node
@@ -79,17 +79,14 @@ type Handler interface {
 	PeerDown(actor changeset.ActorID)
 }
 
-// InsecureAddrError says that a transport without a secret was to listen on an
-// address that others can reach.
+// InsecureAddrError says that a transport with neither secret nor certificates
+// was to listen on an address that others can reach.
 type InsecureAddrError struct{ Addr net.Addr }
 
 // Error names the address and the way out.
 func (e *InsecureAddrError) Error() string {
-	return fmt.Sprintf("transport: gossip.addr %s is not a loopback address, and without gossip.secret only loopback is allowed", e.Addr)
+	return fmt.Sprintf("transport: gossip.addr %s is not a loopback address, and with neither gossip.secret nor gossip.tls only loopback is allowed", e.Addr)
 }
-
-// ErrShortSecret says that Config.Secret has fewer than MinSecret bytes.
-var ErrShortSecret = fmt.Errorf("transport: gossip.secret is shorter than %d characters", MinSecret)
 
 func (c Config) withDefaults() Config {
 	if c.Now == nil {
@@ -111,20 +108,29 @@ func (c Config) validate() error {
 	case c.Actor.IsZero():
 		return errors.New("transport: zero actor id")
 	case !validCluster(c.Cluster):
-		return fmt.Errorf("transport: cluster %.80q is not 1 to %d of a-z A-Z 0-9 . - _, beginning and ending with a letter or digit, without two dots in a row", c.Cluster, maxNameBytes)
+		return clusterError(c.Cluster)
 	case len(c.Name) > maxNameBytes || !utf8.ValidString(c.Name):
-		return fmt.Errorf("transport: node name %.80q is not UTF-8 of at most %d bytes", c.Name, maxNameBytes)
-	case c.Secret != "" && len(c.Secret) < MinSecret:
-		return ErrShortSecret
+		return nameError(c.Name)
+	}
+	if err := c.Identity.validate(); err != nil {
+		return err
 	}
 	local, err := addrPort(c.Conn.LocalAddr())
 	if err != nil {
 		return err
 	}
-	if c.Secret == "" && !local.Addr().IsLoopback() {
+	if !c.proven() && !local.Addr().IsLoopback() {
 		return &InsecureAddrError{Addr: c.Conn.LocalAddr()}
 	}
 	return nil
+}
+
+func clusterError(s string) error {
+	return fmt.Errorf("transport: cluster %.80q is not 1 to %d of a-z A-Z 0-9 . - _, beginning and ending with a letter or digit, without two dots in a row", s, maxNameBytes)
+}
+
+func nameError(s string) error {
+	return fmt.Errorf("transport: node name %.80q is not UTF-8 of at most %d bytes", s, maxNameBytes)
 }
 
 // validCluster holds names to what a URI's host part and certificates carry

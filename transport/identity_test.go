@@ -75,7 +75,7 @@ func TestScalarSkipsInvalidCandidates(t *testing.T) {
 
 func testIdentity(t *testing.T, secret, cluster string, now time.Time) *identity {
 	t.Helper()
-	id, err := newIdentity(Config{Secret: secret, Cluster: cluster, Name: "a/b c", Now: func() time.Time { return now }})
+	id, err := newIdentity(Config{Identity: Identity{Secret: secret}, Cluster: cluster, Name: "a/b c", Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -443,7 +443,7 @@ func TestNewStartsNothing(t *testing.T) {
 	n := newVnet(1, 0, 0)
 	conn := n.listen(vaddr(1))
 	defer conn.Close()
-	tr, err := New(Config{Conn: conn, Cluster: "c", Secret: testSecret, Actor: actor(1), Handler: &testNode{}})
+	tr, err := New(Config{Conn: conn, Cluster: "c", Identity: Identity{Secret: testSecret}, Actor: actor(1), Handler: &testNode{}})
 	if err != nil || tr.LocalAddr() != vaddr(1) {
 		t.Fatalf("%v, %v", tr.LocalAddr(), err)
 	}

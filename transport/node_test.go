@@ -81,7 +81,7 @@ func startNode(t *testing.T, conn net.PacketConn, i int, edit ...func(*Config)) 
 	t.Helper()
 	tn := &testNode{t: t, conn: conn, ended: make(chan error, 1)}
 	cfg := Config{
-		Conn: conn, Cluster: testCluster, Secret: testSecret, Name: fmt.Sprintf("node%d", i),
+		Conn: conn, Cluster: testCluster, Identity: Identity{Secret: testSecret}, Name: fmt.Sprintf("node%d", i),
 		Actor: actor(i), Epoch: 1, ResetKey: [32]byte{byte(i), 7}, Handler: tn,
 		Log: slog.New(slog.NewTextHandler(&tn.log, nil)),
 	}

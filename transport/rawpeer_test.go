@@ -24,7 +24,7 @@ type rawPeer struct {
 // dialRaw connects node i, without a hello yet.
 func (n *vnet) dialRaw(t *testing.T, i int, to *testNode, edit ...func(*Config)) *rawPeer {
 	t.Helper()
-	cfg := Config{Cluster: testCluster, Secret: testSecret, Name: "raw", Now: time.Now}
+	cfg := Config{Cluster: testCluster, Identity: Identity{Secret: testSecret}, Name: "raw", Now: time.Now}
 	for _, f := range edit {
 		f(&cfg)
 	}
@@ -32,9 +32,11 @@ func (n *vnet) dialRaw(t *testing.T, i int, to *testNode, edit ...func(*Config))
 	if err != nil {
 		t.Fatal(err)
 	}
+	var keys keyring
+	keys.Store(id)
 	p := &rawPeer{t: t, pc: n.listen(vaddr(i))}
 	p.tr = &quic.Transport{Conn: p.pc}
-	p.conn, err = p.tr.Dial(t.Context(), net.UDPAddrFromAddrPort(to.LocalAddr()), id.tls(), quicConfig())
+	p.conn, err = p.tr.Dial(t.Context(), net.UDPAddrFromAddrPort(to.LocalAddr()), keys.tls(), quicConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,6 +83,16 @@ func (r *registry) shut() []*quic.Conn {
 	return conns
 }
 
+// all returns every link.
+func (r *registry) all() (out []*link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		out = append(out, p.links...)
+	}
+	return out
+}
+
 // rivals returns the live links to another process under the same actor id.
 func (r *registry) rivals(actor changeset.ActorID, nonce [16]byte) []*link {
 	r.mu.Lock()

@@ -22,7 +22,7 @@ type Transport struct {
 	local   netip.AddrPort
 	nonce   [16]byte
 	quic    *quic.Transport
-	id      *identity
+	id      keyring
 	links   *registry
 	fail    *failures
 	count   counters
@@ -58,7 +58,7 @@ func New(cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{
-		cfg: cfg, local: local, nonce: newNonce(), id: id,
+		cfg: cfg, local: local, nonce: newNonce(),
 		links:     newRegistry(cfg.Actor),
 		fail:      newFailures(cfg.Log),
 		ready:     make(chan struct{}),
@@ -66,6 +66,7 @@ func New(cfg Config) (*Transport, error) {
 		duplicate: make(chan struct{}),
 		dials:     map[netip.AddrPort]*dial{},
 	}
+	t.id.Store(id)
 	t.quic = &quic.Transport{
 		Conn:                cfg.Conn,
 		VerifySourceAddress: func(net.Addr) bool { return t.limiter.exceeded(time.Now()) },
@@ -182,6 +183,11 @@ func (t *Transport) attach(ctx context.Context, l *link, registered func()) erro
 	}
 	if registered != nil {
 		registered()
+	}
+	// The identity may have changed since the handshake, before PrepareIdentity's
+	// use could see the link.
+	if err := t.id.Load().verify(l.conn.ConnectionState().TLS); err != nil {
+		l.close(CodeRevoked, err.Error())
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { l.sendDatagrams(l.conn.Context()) })

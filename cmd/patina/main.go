@@ -35,6 +35,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		membersCommand(),
 		reloadCommand(),
+		tlsCommand(),
 		adoptCommand(),
 		ejectCommand(),
 		checkCommand(),
