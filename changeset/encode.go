@@ -277,21 +277,28 @@ func checkName(name string) error {
 // names appends what describes the table, with the carried columns only, and
 // notes their places in e.rank.
 func (e *encoder) names(t *TableChanges, carried ColumnSet) {
-	b := appendName(e.b, t.Name)
+	e.b = appendNames(e.b, t, carried)
+	e.rank = slices.Grow(e.rank[:0], len(t.Columns))[:len(t.Columns)]
+	place := int32(0)
+	for i := range carried.All {
+		e.rank[i] = place
+		place++
+	}
+}
+
+// appendNames appends what describes the table, with the carried columns only.
+func appendNames(b []byte, t *TableChanges, carried ColumnSet) []byte {
+	b = appendName(b, t.Name)
 	b = binary.AppendUvarint(b, uint64(t.Generation))
 	b = binary.AppendUvarint(b, uint64(len(t.Key)))
 	for _, name := range t.Key {
 		b = appendName(b, name)
 	}
 	b = binary.AppendUvarint(b, uint64(carried.Len()))
-	e.rank = slices.Grow(e.rank[:0], len(t.Columns))[:len(t.Columns)]
-	place := int32(0)
 	for i := range carried.All {
 		b = appendName(b, t.Columns[i])
-		e.rank[i] = place
-		place++
 	}
-	e.b = b
+	return b
 }
 
 func appendName(b []byte, name string) []byte {

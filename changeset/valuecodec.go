@@ -16,15 +16,23 @@ func AppendValue(b []byte, v Value) []byte {
 // blobs share b.
 func DecodeValue(b []byte) (v Value, rest []byte, err error) {
 	r := reader{b: b}
-	kind := Kind(r.oneByte("value kind"))
-	if r.err == nil && (kind < Integer || kind > Null) {
-		r.fail(ErrCorrupt, 0, "value kind %d", kind)
-	}
-	r.payload(&v, kind)
-	if r.err != nil {
+	if v = r.value(); r.err != nil {
 		return Value{}, nil, r.err
 	}
 	return v, b[r.off:], nil
+}
+
+// value reads what AppendValue wrote.
+func (r *reader) value() (v Value) {
+	at := r.off
+	kind := Kind(r.oneByte("value kind"))
+	if r.err == nil && (kind < Integer || kind > Null) {
+		r.fail(ErrCorrupt, at, "value kind %d", kind)
+	}
+	if r.err == nil {
+		r.payload(&v, kind)
+	}
+	return v
 }
 
 func zigzag(n int64) uint64   { return uint64(n)<<1 ^ uint64(n>>63) }
