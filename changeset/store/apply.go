@@ -245,12 +245,8 @@ func (w *writer) mergeTable(t *table, tc *changeset.TableChanges, stamp changese
 	if err != nil {
 		return errors.Join(err, restore())
 	}
-	m := &rowMerge{writer: w, sql: s, stamp: stamp, values: make([]sqlite.Value, len(t.data)), same: true}
-	m.ordinals = make([]int, len(tc.Columns))
-	for i, name := range tc.Columns {
-		m.ordinals[i] = s.byName[foldName(name)]
-		m.same = m.same && m.ordinals[i] == i
-	}
+	m := newRowMerge(w, s, tc)
+	m.stamp = stamp
 	for i := range tc.Changes {
 		if err := m.merge(&tc.Changes[i]); err != nil {
 			return errors.Join(err, restore())

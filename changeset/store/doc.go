@@ -61,7 +61,9 @@
 //	__patina_meta       name and value: format, cluster, who we are (meta.go), adopting
 //	                    with the digest of the schema while Adopt is at work, journal
 //	                    (the mode before it), and local:TABLE with the reason for each
-//	                    table that it left local
+//	                    table that it left local; fill, fill_first and fill_goal while
+//	                    state is transferred, given: the versions that came so
+//	                    (transfer_fill.go)
 //	__patina_insert_T   triggers, with _update_ and _delete_, only while Adopt is at
 //	                    work: they refuse the writes of other programs (guard.go)
 //

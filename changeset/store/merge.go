@@ -19,6 +19,16 @@ type rowMerge struct {
 	encoded  []byte // key, scratch
 }
 
+// newRowMerge returns a merge of changes that name tc's columns.
+func newRowMerge(w *writer, s *tableStatements, tc *changeset.TableChanges) *rowMerge {
+	m := &rowMerge{writer: w, sql: s, values: make([]sqlite.Value, len(s.table.data)), same: true, ordinals: make([]int, len(tc.Columns))}
+	for i, name := range tc.Columns {
+		m.ordinals[i] = s.byName[foldName(name)]
+		m.same = m.same && m.ordinals[i] == i
+	}
+	return m
+}
+
 // merge decides one change against the row's clock and does what it decided.
 func (m *rowMerge) merge(ch *changeset.Change) error {
 	w, k := m.writer, &m.clock

@@ -157,6 +157,7 @@ type Store struct {
 	actors   atomic.Pointer[actorTable]
 	parked   atomic.Pointer[[]Parked]
 	forked   atomic.Pointer[[]Fork]
+	filling  atomic.Pointer[Fill]
 	schema   atomic.Pointer[schema]
 	sums     atomic.Pointer[publishedSums]
 	secret   atomic.Pointer[[32]byte]
@@ -383,6 +384,9 @@ func (w *writer) open(ctx context.Context) error {
 	w.clock = hlc.New(cfg.Now, cfg.MaxClockDrift, mark)
 	if err := w.loadParked(); err != nil {
 		return fmt.Errorf("%s: read parked changesets: %w", cfg.Path, err)
+	}
+	if err := w.loadFill(); err != nil {
+		return fmt.Errorf("%s: read how far the transfer of state was: %w", cfg.Path, err)
 	}
 	if err := w.loadForks(); err != nil {
 		return fmt.Errorf("%s: read fork marks: %w", cfg.Path, err)
