@@ -48,8 +48,10 @@ type Status struct {
 	Forked       []Forked `json:"forked"`
 	// Missing are versions that this node lacks and no peer has in its log any more.
 	Missing []Missing `json:"missing"`
-	WAL     WAL       `json:"wal"`
-	Log     Log       `json:"log"`
+	// Filling says how far the transfer of another node\'s state into this one is.
+	Filling string `json:"filling,omitempty"`
+	WAL     WAL    `json:"wal"`
+	Log     Log    `json:"log"`
 	// Counters holds what should stay 0 or rare, since the start: links refused or
 	// ended, by reason, and what the store found wrong. Those at 0 are left out.
 	Counters map[string]uint64 `json:"counters,omitempty"`

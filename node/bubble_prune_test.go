@@ -10,30 +10,45 @@ import (
 	"github.com/patinadb/patina/node/nodetest"
 )
 
-// TestNodeThatJoinsAfterPruningSaysWhatItLacks, and is not ready, until state transfer
-// can bring it.
-func TestNodeThatJoinsAfterPruningSaysWhatItLacks(t *testing.T) {
-	bubble(t, nodetest.Config{Link: nodetest.Link{Latency: 5 * time.Millisecond}}, func(t *testing.T, c *nodetest.Cluster) {
-		short := func(cfg *node.Config) { cfg.DB.Log.MaxBytes = 1 << 20 }
-		first := c.Add(short)
-		first.Start()
-		for i := range 20 {
-			first.Exec(fmt.Sprintf("INSERT INTO item(id, a) VALUES(%d, hex(randomblob(100000)))", i))
-		}
-		c.Await("the log is pruned", 2*time.Minute, func() bool { return first.Node().Status().Log.Pruned > 5 })
-		if s := first.Node().Status(); len(s.Missing) != 0 || first.Node().Ready() != nil {
-			t.Errorf("missing %v, %v", s.Missing, first.Node().Ready())
-		}
-		late := c.Add(short)
-		late.Start()
-		c.Await("it says what it lacks", 30*time.Second, func() bool { return len(late.Node().Status().Missing) > 0 })
-		pruned := first.Node().Status().Log.Pruned
-		m := late.Node().Status().Missing[0]
-		if m.Actor != first.Actor() || m.Count != pruned || m.Versions != fmt.Sprintf("1-%d", pruned) {
-			t.Errorf("missing %+v, pruned %d", m, pruned)
-		}
-		if err := late.Node().Ready(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("lack %d versions", pruned)) {
-			t.Errorf("ready: %v", err)
-		}
+// TestNodeThatJoinsAfterPruningFillsItself with the state of a peer, while all write, and
+// is ready when it is whole.
+func TestNodeThatJoinsAfterPruningFillsItself(t *testing.T) {
+	eachSeed(t, 3, 20, func(t *testing.T, seed uint64) {
+		link := nodetest.Link{Latency: 20 * time.Millisecond, Loss: float64(seed%3) / 20}
+		bubble(t, nodetest.Config{Seed: seed, Link: link}, func(t *testing.T, c *nodetest.Cluster) {
+			short := func(cfg *node.Config) { cfg.DB.Log.MaxBytes = 1 << 20 }
+			first, second := c.Add(short), c.Add(short)
+			first.Start()
+			second.Start()
+			c.AwaitMembers(time.Minute)
+			for i := range 40 {
+				first.Exec(fmt.Sprintf("INSERT INTO item(id, a) VALUES(%d, hex(randomblob(50000)))", 1000+i))
+			}
+			pruned := func() bool {
+				return first.Node().Status().Log.Pruned > 5 && second.Node().Status().Log.Pruned > 5
+			}
+			c.Await("the logs are pruned", 5*time.Minute, pruned)
+			w := c.Begin(nodetest.Storm{Seed: seed, Keys: 9, Writes: 100, Pause: 50 * time.Millisecond})
+			late := c.Add(short)
+			late.Start()
+			said := ""
+			c.Await("it begins to fill itself", time.Minute, func() bool {
+				s := late.Node().Status()
+				if err := late.Node().Ready(); err != nil {
+					said = err.Error()
+				}
+				return s.Filling != "" || len(s.Missing) > 0
+			})
+			c.Await("it is ready", time.Minute, func() bool { return late.Node().Ready() == nil })
+			if !strings.Contains(said, "being filled with the state of") && !strings.Contains(said, "a transfer of state begins") {
+				t.Errorf("not ready because: %s", said)
+			}
+			w.Wait()
+			t.Log("equal after", c.AwaitEqual(20*time.Second))
+			w.CheckJournal()
+			if s := late.Node().Status(); s.Filling != "" || len(s.Missing) != 0 {
+				t.Errorf("filling %q, missing %v", s.Filling, s.Missing)
+			}
+		})
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/patinadb/patina/sync/antientropy"
 	"github.com/patinadb/patina/sync/broadcast"
 	"github.com/patinadb/patina/sync/members"
+	"github.com/patinadb/patina/sync/transfer"
 	"github.com/patinadb/patina/transport"
 )
 
@@ -22,9 +23,10 @@ const (
 	kindMembership  transport.Kind = 1 // bi
 	kindBroadcast   transport.Kind = 2 // uni
 	kindAntiEntropy transport.Kind = 3 // bi
+	kindState       transport.Kind = 4 // bi
 )
 
-// mesh is everything that lives under one actor id: the links and the three
+// mesh is everything that lives under one actor id: the links and the four
 // protocols that use them. A node that takes a new id makes a new mesh. It is the
 // transport's Handler and adapts it to what the protocols ask for.
 type mesh struct {
@@ -34,6 +36,7 @@ type mesh struct {
 	members     *members.Members
 	broadcast   *broadcast.Loop
 	antientropy *antientropy.Loop
+	transfer    *transfer.Loop
 	wake        chan struct{} // capacity 1: a member came up, link to it
 }
 
@@ -57,6 +60,7 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	m.antientropy = antientropy.New(antientropy.Config{
 		Self: m.actor, Store: n.store, Open: m.openSession, NotInLog: notInLog, Log: n.log,
 	})
+	m.transfer = m.newTransfer()
 	m.members, err = members.New(members.Config{
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
 		Cluster: n.cfg.Gossip.Cluster, Seeds: seeds, Links: memberLinks{m.links}, Log: n.log,
@@ -98,7 +102,7 @@ func (m *mesh) run(ctx context.Context) error {
 	linked, unlink := context.WithCancel(context.Background())
 	defer unlink()
 	var protocols, links sync.WaitGroup
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	start := func(group *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
 		group.Go(func() {
 			if err := run(ctx); err != nil {
@@ -109,6 +113,7 @@ func (m *mesh) run(ctx context.Context) error {
 	start(&links, linked, "transport", m.links.Run)
 	start(&protocols, up, "broadcast", m.broadcast.Run)
 	start(&protocols, up, "anti-entropy", m.antientropy.Run)
+	start(&protocols, up, "transfer of state", m.transfer.Run)
 	start(&protocols, up, "members", m.members.Run)
 	start(&protocols, up, "links to members", m.keepLinks)
 
@@ -157,6 +162,8 @@ func (m *mesh) Stream(ctx context.Context, from changeset.ActorID, s *transport.
 		err = m.broadcast.Receive(ctx, from, s)
 	case kindAntiEntropy:
 		err = m.antientropy.Serve(ctx, from, s)
+	case kindState:
+		err = m.transfer.Serve(ctx, from, s)
 	default:
 		s.Cancel(uint64(transport.CodeFrameUnsupported))
 	}

@@ -218,14 +218,17 @@ const meetTime = 5 * time.Second
 
 // Ready returns nil, or why the node is not ready: an empty node that has
 // bootstrap peers first meets one, or waits five seconds; a node that lacks what no
-// peer has in its log any more is not ready until it has it.
+// peer has in its log any more is not ready until it has it, by a transfer of state.
 func (n *Node) Ready() error {
+	if progress := n.filling(); progress != "" {
+		return errors.New(progress)
+	}
 	var lacks uint64
 	for _, m := range n.missing(n.mesh.Load(), n.store.Vector()) {
 		lacks += m.Count
 	}
 	if lacks > 0 {
-		return fmt.Errorf("incomplete: the logs of the peers that were asked lack %d versions that this node does not have: start it on a copy of another node's file", lacks)
+		return fmt.Errorf("incomplete: the logs of the peers that were asked lack %d versions that this node does not have: a transfer of state begins", lacks)
 	}
 	if n.settled.Load() || !n.empty || len(n.cfg.Gossip.Bootstrap) == 0 || time.Since(n.started) > meetTime {
 		n.settled.Store(true)

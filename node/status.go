@@ -38,6 +38,7 @@ func (n *Node) Status() api.Status {
 		s.Forked = append(s.Forked, api.Forked(f))
 	}
 	s.Missing = n.missing(m, v)
+	s.Filling = n.filling()
 	s.WAL = walStatus(n.store.WAL())
 	s.Log = api.Log(n.store.Log())
 	s.Queues = n.queues(m)

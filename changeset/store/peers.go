@@ -57,6 +57,24 @@ func (s *Store) HearVector(peer changeset.ActorID, v *versions.Vector) {
 	}
 }
 
+// PeerHolds reports whether a peer said that it holds one of these versions. It may be
+// called from any goroutine and does not block.
+func (s *Store) PeerHolds(peer changeset.ActorID, needs []versions.Need) bool {
+	k := &s.peers
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p := k.byID[peer]
+	if p == nil || p.holds == nil {
+		return false
+	}
+	for _, n := range needs {
+		if p.holds.Entry(n.Actor).Applied.Intersects(versions.SetOf(n.Ranges...)) {
+			return true
+		}
+	}
+	return false
+}
+
 // loadPeers reads who was known before the restart.
 func (w *writer) loadPeers() error {
 	k := &w.store.peers

@@ -99,6 +99,9 @@ func printStatus(c *cli.Context, s *client.Status) error {
 // write-ahead log that cannot be reset or moved.
 func printLogs(c *cli.Context, s *client.Status) error {
 	w, text := s.WAL, ""
+	if s.Filling != "" {
+		text += "\n" + printable(s.Filling) + "\n"
+	}
 	if s.Log.Held != "" {
 		text += fmt.Sprintf("\nthe log of changesets, %d bytes, is kept beyond its bounds: %s\n", s.Log.Bytes, printable(s.Log.Held))
 	}

@@ -335,7 +335,7 @@ func (l *Loop) publish() {
 	if r := l.machine.unservedRevision; r != l.revision {
 		l.revision, l.unserved = r, l.machine.Unserved()
 		if stats.Unserved > 0 && l.stats.Unserved == 0 {
-			l.cfg.Log.Warn("a peer's log does not go back to all that is lacking here: another peer may have it, else only a copy of a node's file",
+			l.cfg.Log.Warn("a peer's log does not go back to all that is lacking here: another peer may have it, else the state is transferred",
 				"peer", l.unserved[0].Peer, "versions", stats.Unserved)
 		}
 	}

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/changeset/store"
+	"github.com/patinadb/patina/sync/transfer"
+	"github.com/patinadb/patina/sync/versions"
+)
+
+// newTransfer returns what brings this node the state of a peer, and gives ours.
+func (m *mesh) newTransfer() *transfer.Loop {
+	return transfer.New(transfer.Config{
+		Store: stateStore{m.node.store}, Sources: m.stateSources, Held: m.anyHolds, Log: m.node.log,
+		Open: func(ctx context.Context, to changeset.ActorID) (transfer.Stream, error) {
+			s, err := m.links.OpenBi(ctx, to, kindState)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+	})
+}
+
+// stateStore gives the store the types of package transfer.
+type stateStore struct{ *store.Store }
+
+func (s stateStore) ReadState(ctx context.Context, cursor []byte, held *versions.Vector) (transfer.Part, error) {
+	p, err := s.Store.ReadState(ctx, cursor, held)
+	return transfer.Part(p), err
+}
+
+func (s stateStore) Filling() *transfer.Fill { return (*transfer.Fill)(s.Store.Filling()) }
+
+func (s stateStore) FillPart(ctx context.Context, p transfer.Part) error {
+	return s.Store.FillPart(ctx, store.StatePart(p))
+}
+
+// stateSources returns the peers that are linked and hold what no log that was asked
+// has, and how many versions that is.
+func (m *mesh) stateSources() (peers []changeset.ActorID, lacking uint64) {
+	v := m.node.store.Vector()
+	for _, missing := range m.node.missing(m, v) {
+		lacking += missing.Count
+	}
+	if lacking == 0 {
+		return nil, 0
+	}
+	linked := map[changeset.ActorID]bool{}
+	for _, p := range m.links.Peers() {
+		linked[p.Actor] = true
+	}
+	for _, u := range m.antientropy.Unserved() {
+		if linked[u.Peer] && len(u.Needs) > 0 {
+			peers = append(peers, u.Peer)
+		}
+	}
+	return peers, lacking
+}
+
+// anyHolds reports whether a linked peer said that it holds one of these versions.
+func (m *mesh) anyHolds(needs []versions.Need) bool {
+	for _, p := range m.links.Peers() {
+		if m.node.store.PeerHolds(p.Actor, needs) {
+			return true
+		}
+	}
+	return false
+}
+
+// filling says how far the transfer of state into this node is, "" without one.
+func (n *Node) filling() string {
+	f := n.store.Filling()
+	switch {
+	case f == nil:
+		return ""
+	case !f.Complete:
+		return fmt.Sprintf("being filled with the state of %v: %d rows so far", f.Source, f.Rows)
+	}
+	var lacks uint64
+	for _, need := range versions.Missing(n.store.Vector().AppliedOnly(), f.Goal) {
+		lacks += need.Len()
+	}
+	return fmt.Sprintf("being filled with the state of %v: %d rows came, %d versions that they show a part of are on their way", f.Source, f.Rows, lacks)
+}

@@ -1,0 +1,131 @@
+package transfer
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/patinadb/patina/changeset"
+	"github.com/patinadb/patina/sync/versions"
+)
+
+// Frame types.
+const (
+	frameRequest uint8 = iota + 1
+	frameBegin
+	frameRows
+	frameVector
+	frameNext
+	frameRefused
+)
+
+// Reasons of a refusal.
+const (
+	refusedFilling = 1 // the peer is being filled itself
+	refusedBusy    = 2 // it serves as many as it can
+	refusedFailed  = 3 // its store failed
+)
+
+// maxCursor bounds a cursor: a key and some more.
+const maxCursor = changeset.MaxKeySize + 4096
+
+// request opens a stream.
+type request struct {
+	cursor []byte // empty: from the begin
+	held   *versions.Vector
+}
+
+func (m request) append(b []byte) ([]byte, error) {
+	b = appendBytes(b, m.cursor)
+	return m.held.AppendBinary(b)
+}
+
+func decodeRequest(b []byte) (m request, err error) {
+	if m.cursor, b, err = takeBytes(b, "cursor"); err != nil {
+		return m, err
+	}
+	if len(m.cursor) > maxCursor {
+		return m, fmt.Errorf("cursor of %d bytes: %w", len(m.cursor), changeset.ErrTooLarge)
+	}
+	m.held, err = versions.DecodeVector(b)
+	return m, err
+}
+
+// begin answers a request from the begin.
+type begin struct {
+	first  *versions.Vector
+	tables []changeset.StateBlock // without rows
+}
+
+func (m begin) append(b []byte) ([]byte, error) {
+	first, err := m.first.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
+	b = appendBytes(b, first)
+	for i := range m.tables {
+		e, err := changeset.NewStateEncoder(&m.tables[i])
+		if err != nil {
+			return nil, err
+		}
+		b = appendBytes(b, e.Bytes())
+	}
+	return b, nil
+}
+
+func decodeBegin(b []byte) (m begin, err error) {
+	first, b, err := takeBytes(b, "vector")
+	if err != nil {
+		return m, err
+	}
+	if m.first, err = versions.DecodeVector(first); err != nil {
+		return m, err
+	}
+	for len(b) > 0 {
+		var names []byte
+		if names, b, err = takeBytes(b, "table"); err != nil {
+			return m, err
+		}
+		t, err := changeset.DecodeState(names)
+		if err != nil {
+			return m, err
+		}
+		if len(t.Rows) > 0 {
+			return m, fmt.Errorf("table %s comes with rows: %w", t.Name, changeset.ErrCorrupt)
+		}
+		m.tables = append(m.tables, *t)
+	}
+	return m, nil
+}
+
+// refusal says why there is no state.
+func refusal(b []byte) string {
+	if len(b) == 1 {
+		switch b[0] {
+		case refusedFilling:
+			return "it is being filled itself"
+		case refusedBusy:
+			return "it serves as many as it can"
+		case refusedFailed:
+			return "its store failed"
+		}
+	}
+	return "for a reason that is unknown here"
+}
+
+func appendBytes(b, part []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
+}
+
+func takeBytes(b []byte, what string) (part, rest []byte, err error) {
+	n, width := binary.Uvarint(b)
+	switch {
+	case width == 0:
+		return nil, nil, fmt.Errorf("length of the %s: %w", what, changeset.ErrTruncated)
+	case width < 0 || width > 1 && b[width-1] == 0:
+		return nil, nil, fmt.Errorf("length of the %s: %w", what, changeset.ErrCorrupt)
+	case n > uint64(len(b)-width):
+		return nil, nil, fmt.Errorf("%s of %d bytes, %d left: %w", what, n, len(b)-width, changeset.ErrTruncated)
+	}
+	end := width + int(n)
+	return b[width:end:end], b[end:], nil
+}
