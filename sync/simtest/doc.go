@@ -10,7 +10,9 @@
 //     with the probability Config.Loss and sent again after a round trip, or, if nothing
 //     of its flight arrived, after QUIC's probe timeout, which doubles each time. A node's
 //     packets leave one after the other at the speed of its line. Congestion control,
-//     flow control and the bytes of acknowledgements are left out.
+//     flow control and the bytes of acknowledgements are left out. What a cut or a stop
+//     swallows is lost, and the stream that it belongs to goes silent, also where QUIC's
+//     link would outlive the cut and send it again.
 //   - The store (node.go), which keeps a vector and nothing else, makes durable after
 //     a fixed time, and has all that it holds in its log. So nothing is parked, no answer
 //     is "not in my log", and rows never differ.
