@@ -85,6 +85,7 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 		out["link."+e.Code.Error()] += e.Count
 	}
 	for name, count := range map[string]uint64{
+		"link.stray_packets":      m.links.Stats().StrayPackets,
 		"store.forked":            n.store.Forks(),
 		"store.new_actor":         n.store.Renewals(),
 		"store.time_beyond_drift": n.store.Drifted(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -22,6 +23,9 @@ func (t *Transport) acceptLoop(ctx context.Context, listener *quic.Listener) err
 		}
 		if err != nil {
 			return fmt.Errorf("transport: accept on %s: %w", t.local, err)
+		}
+		if done, ok := conn.Context().Value(handshaken{}).(*atomic.Bool); ok {
+			done.Store(true)
 		}
 		addr, err := addrPort(conn.RemoteAddr())
 		if err == nil {
@@ -69,21 +73,31 @@ func (t *Transport) incoming(ctx context.Context, conn *quic.Conn, addr netip.Ad
 	}
 }
 
-// watchHandshake counts incoming handshakes that fail: the listener never
-// shows them.
+// handshaken is the key under which the context of an incoming connection holds
+// whether its handshake was completed, an *atomic.Bool.
+type handshaken struct{}
+
+// watchHandshake counts incoming handshakes that fail or are not gone on with: the
+// listener never shows them.
 func (t *Transport) watchHandshake(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	done := new(atomic.Bool)
 	context.AfterFunc(ctx, func() {
-		cause := context.Cause(ctx)
-		if te, ok := errors.AsType[*quic.TransportError](cause); !ok || !te.ErrorCode.IsCryptoError() {
-			return
-		}
 		addr, err := addrPort(info.RemoteAddr)
 		if err != nil {
 			return
 		}
-		t.settle(linkError(cause, addr, changeset.ActorID{}))
+		e := linkError(context.Cause(ctx), addr, changeset.ActorID{})
+		te, ok := errors.AsType[*quic.TransportError](e.Err)
+		switch {
+		case ok && te.ErrorCode.IsCryptoError(): // also after the handshake: the client's certificate comes last
+		case !done.Load() && (e.Code == CodeIdle || e.Code == CodeUnreachable):
+			e.Code = CodeUnreachable
+		default:
+			return
+		}
+		t.settle(e)
 	})
-	return ctx, nil
+	return context.WithValue(ctx, handshaken{}, done), nil
 }
 
 // handshakeLimiter is a token bucket over incoming handshakes.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/patinadb/patina/changeset"
 )
 
 const (
@@ -20,7 +22,7 @@ type outcome struct {
 	remote bool
 }
 
-// failures counts how links end and logs it, once per peer and code in
+// failures counts how links end and logs it, once per actor or host and code in
 // logInterval.
 type failures struct {
 	log *slog.Logger
@@ -31,9 +33,20 @@ type failures struct {
 	suppressed uint64
 }
 
+// logKey is a peer's actor, or the address of one that said none: its port may
+// be another at each attempt.
 type logKey struct {
-	peer netip.AddrPort
+	host  netip.Addr
+	actor changeset.ActorID
 	outcome
+}
+
+func keyOf(e *LinkError) logKey {
+	k := logKey{actor: e.Actor, outcome: outcome{e.Code, e.Remote}}
+	if k.actor.IsZero() {
+		k.host = e.Peer.Addr()
+	}
+	return k
 }
 
 func newFailures(log *slog.Logger) *failures {
@@ -42,7 +55,7 @@ func newFailures(log *slog.Logger) *failures {
 
 // record is called once for the end of each link or attempt.
 func (f *failures) record(e *LinkError, now time.Time) {
-	if !f.count(logKey{e.Peer, outcome{e.Code, e.Remote}}, now) {
+	if !f.count(keyOf(e), now) {
 		return
 	}
 	args := []any{"peer", e.Peer.String(), "err", e.Error()}

@@ -27,6 +27,7 @@ type Stats struct {
 	DatagramsIn       uint64  // delivered
 	DatagramsDropped  uint64  // queue full
 	DatagramsUnknown  uint64  // received, of an unknown type
+	StrayPackets      uint64  // that are not QUIC or belong to no link
 	BytesIn, BytesOut uint64  // UDP payload, all links
 	Peers             []PeerStats
 }
@@ -115,6 +116,7 @@ func (t *Transport) Stats() Stats {
 		DatagramsIn:      t.count.datagramsIn.Load(),
 		DatagramsDropped: t.count.datagramsDropped.Load(),
 		DatagramsUnknown: t.count.datagramsUnknown.Load(),
+		StrayPackets:     t.strays.total(),
 	}
 	t.fail.mu.Lock()
 	s.LogsSuppressed = t.fail.suppressed

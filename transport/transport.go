@@ -27,6 +27,7 @@ type Transport struct {
 	fail    *failures
 	count   counters
 	limiter handshakeLimiter
+	strays  strays
 
 	started   atomic.Bool
 	ready     chan struct{} // closed when Run listens
@@ -67,10 +68,12 @@ func New(cfg Config) (*Transport, error) {
 		dials:     map[netip.AddrPort]*dial{},
 	}
 	t.id.Store(id)
+	t.strays.log = cfg.Log
 	t.quic = &quic.Transport{
 		Conn:                cfg.Conn,
 		VerifySourceAddress: func(net.Addr) bool { return t.limiter.exceeded(time.Now()) },
 		ConnContext:         t.watchHandshake,
+		Tracer:              &t.strays,
 	}
 	if cfg.ResetKey != ([32]byte{}) {
 		key := quic.StatelessResetKey(cfg.ResetKey)
@@ -109,6 +112,7 @@ func (t *Transport) Run(ctx context.Context) error {
 	n := &notifier{links: t.links, handler: t.cfg.Handler, announced: map[changeset.ActorID]uint64{}}
 	last.Go(func() { n.run(quiet) })
 	t.spawn(func() { t.sample(ctx) })
+	t.spawn(func() { t.readStrays(ctx) })
 	close(t.ready)
 
 	err = t.acceptLoop(ctx, listener)
@@ -237,6 +241,7 @@ func (t *Transport) sample(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			t.links.sample(now)
+			t.strays.report(now)
 		}
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/patinadb/patina/transport"
 )
 
 // oneLineRefusal runs an agent that must end with status 1 and exactly one line on
@@ -140,47 +138,6 @@ log: {level: verbose}
 	a.write("config.yaml", "api:\n  addr: 127.0.0.1:0\n api: {}\n")
 	if line := a.oneLineRefusal(); !strings.Contains(line, "config.yaml:2") && !strings.Contains(line, "config.yaml:3") { // where the parser noticed
 		t.Errorf("broken YAML: %s", line)
-	}
-}
-
-// TestStrangersAreLoggedOnce: strangers call again and again; each kind is
-// logged once here, and the node's own life goes on meanwhile.
-func TestStrangersAreLoggedOnce(t *testing.T) {
-	program(t)
-	t.Parallel()
-	const secret = "the secret of the cluster"
-	a := newAgent(t, fmt.Sprintf("gossip: {addr: 127.0.0.1:0, secret: %q}", secret))
-	a.write("schema/s.sql", apiSchema)
-	a.start()
-	friend := newAgent(t, fmt.Sprintf("gossip: {addr: 127.0.0.1:0, secret: %q, bootstrap: [%s]}", secret, a.facts["gossip"]))
-	friend.write("schema/s.sql", apiSchema)
-	friend.start()
-	strangers := []string{fmt.Sprintf("cluster: other, secret: %q", secret), `secret: "another secret altogether"`}
-	for _, options := range strangers {
-		newAgent(t, "gossip: {addr: 127.0.0.1:0, bootstrap: ["+a.facts["gossip"]+"], "+options+"}").launch()
-	}
-	end := time.NewTimer(12 * time.Second) // strangers call every few seconds
-	defer end.Stop()
-	<-end.C
-	warnings := 0
-	for line := range strings.Lines(a.log.String()) {
-		if strings.Contains(line, "level=WARN") {
-			warnings++
-			t.Log(strings.TrimSpace(line))
-		}
-	}
-	if warnings < 1 || warnings > len(strangers) {
-		t.Errorf("%d warnings for %d strangers that called for 12 s", warnings, len(strangers))
-	}
-	a.exec("INSERT INTO t VALUES(1, 'x')")
-	waitEqual(t, 5*time.Second, a, friend)
-	s := a.status()
-	if len(s.Members) != 2 {
-		t.Errorf("members %v", s.Members)
-	}
-	refused := s.Counters["link."+transport.CodeForeignCluster.Error()] + s.Counters["link."+transport.CodeWrongSecret.Error()]
-	if refused < uint64(len(strangers)) {
-		t.Errorf("counters %v do not tell of the strangers", s.Counters)
 	}
 }
 
