@@ -212,12 +212,15 @@ func (n *Node) committed(list []store.Committed) {
 	}
 }
 
-// meetTime is how long an empty node with bootstrap peers waits to meet one
+// An empty node with bootstrap peers waits to meet one, and then to hear what it has,
 // before it calls itself ready.
-const meetTime = 5 * time.Second
+const (
+	meetTime = 5 * time.Second
+	hearTime = 30 * time.Second
+)
 
 // Ready returns nil, or why the node is not ready: an empty node that has
-// bootstrap peers first meets one, or waits five seconds; a node that lacks what no
+// bootstrap peers first meets one, or waits five seconds, and hears what it has; a node that lacks what no
 // peer has in its log any more is not ready until it has it, by a transfer of state.
 func (n *Node) Ready() error {
 	if progress := n.filling(); progress != "" {
@@ -230,17 +233,22 @@ func (n *Node) Ready() error {
 	if lacks > 0 {
 		return fmt.Errorf("incomplete: the logs of the peers that were asked lack %d versions that this node does not have: a transfer of state begins", lacks)
 	}
-	if n.settled.Load() || !n.empty || len(n.cfg.Gossip.Bootstrap) == 0 || time.Since(n.started) > meetTime {
-		n.settled.Store(true)
+	if n.settled.Load() || !n.empty || len(n.cfg.Gossip.Bootstrap) == 0 {
 		return nil
 	}
+	m, waited := n.mesh.Load(), time.Since(n.started)
 	select {
-	case <-n.mesh.Load().members.Met():
-		n.settled.Store(true)
-		return nil
+	case <-m.members.Met():
+		if s := m.antientropy.Stats(); s.Equal+s.Completed == 0 && waited < hearTime {
+			return errors.New("waiting for what a peer has")
+		}
 	default:
-		return errors.New("waiting to meet a bootstrap peer")
+		if waited < meetTime {
+			return errors.New("waiting to meet a bootstrap peer")
+		}
 	}
+	n.settled.Store(true)
+	return nil
 }
 
 // Handler returns the HTTP API of the node.

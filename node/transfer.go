@@ -38,26 +38,31 @@ func (s stateStore) FillPart(ctx context.Context, p transfer.Part) error {
 	return s.Store.FillPart(ctx, store.StatePart(p))
 }
 
-// stateSources returns the peers that are linked and hold what no log that was asked
-// has, and how many versions that is.
-func (m *mesh) stateSources() (peers []changeset.ActorID, lacking uint64) {
+// stateSources returns what no log that was asked has, and the linked peers that hold
+// some of it.
+func (m *mesh) stateSources() (out transfer.Lacking) {
 	v := m.node.store.Vector()
 	for _, missing := range m.node.missing(m, v) {
-		lacking += missing.Count
+		out.Versions += missing.Count
 	}
-	if lacking == 0 {
-		return nil, 0
+	if out.Versions == 0 {
+		return out
 	}
+	var held uint64
+	for _, actor := range v.Actors() {
+		held += v.Entry(actor).Applied.Len()
+	}
+	out.Most = out.Versions > held
 	linked := map[changeset.ActorID]bool{}
 	for _, p := range m.links.Peers() {
 		linked[p.Actor] = true
 	}
 	for _, u := range m.antientropy.Unserved() {
 		if linked[u.Peer] && len(u.Needs) > 0 {
-			peers = append(peers, u.Peer)
+			out.Peers = append(out.Peers, u.Peer)
 		}
 	}
-	return peers, lacking
+	return out
 }
 
 // anyHolds reports whether a linked peer said that it holds one of these versions.

@@ -68,13 +68,19 @@ type Config struct {
 	Store Store
 	// Open opens a stream to a peer that is up.
 	Open func(ctx context.Context, to changeset.ActorID) (Stream, error)
-	// Sources returns the peers that hold what is lacking here and do not have it in
-	// their logs, and how many versions that is; none if a log may have it all.
-	Sources func() (peers []changeset.ActorID, versions uint64)
+	// Sources returns what is lacking here and not in the logs that were asked.
+	Sources func() Lacking
 	// Held reports whether some peer holds one of these versions.
 	Held func([]versions.Need) bool
 	Rand *rand.Rand // seeded at random if nil
 	Log  *slog.Logger
+}
+
+// Lacking is what no log that was asked has.
+type Lacking struct {
+	Peers    []changeset.ActorID // that hold some of it, and are up
+	Versions uint64
+	Most     bool // it is more than what is held: nothing is gained by waiting
 }
 
 // Times of the loop.
@@ -152,15 +158,14 @@ func (l *Loop) step(ctx context.Context, now time.Time) error {
 	case f != nil:
 		return l.resume(ctx, now, f)
 	}
-	peers, lacking := l.cfg.Sources()
-	if lacking != l.lacking {
-		l.lacking, l.since = lacking, now
+	lacking := l.cfg.Sources()
+	if lacking.Versions != l.lacking {
+		l.lacking, l.since = lacking.Versions, now
 	}
-	empty := l.cfg.Store.Vector().Len() == 0
-	if len(peers) == 0 || !empty && now.Sub(l.since) < patience {
+	if len(lacking.Peers) == 0 || !lacking.Most && now.Sub(l.since) < patience {
 		return nil
 	}
-	return l.attempt(ctx, now, peers[l.cfg.Rand.IntN(len(peers))], nil)
+	return l.attempt(ctx, now, l.pick(lacking.Peers), nil)
 }
 
 // resume goes on with the source of before, or begins with another one if that was
@@ -169,12 +174,16 @@ func (l *Loop) resume(ctx context.Context, now time.Time, f *Fill) error {
 	if l.unmoved.IsZero() {
 		l.unmoved = now
 	}
-	if peers, _ := l.cfg.Sources(); now.Sub(l.unmoved) > sourceAway && len(peers) > 0 {
-		other := peers[l.cfg.Rand.IntN(len(peers))]
+	if peers := l.cfg.Sources().Peers; now.Sub(l.unmoved) > sourceAway && len(peers) > 0 {
+		other := l.pick(peers)
 		l.cfg.Log.Warn("the source of the state is away: another one begins", "peer", f.Source, "other", other)
 		return l.attempt(ctx, now, other, nil)
 	}
 	return l.attempt(ctx, now, f.Source, f.Cursor)
+}
+
+func (l *Loop) pick(peers []changeset.ActorID) changeset.ActorID {
+	return peers[l.cfg.Rand.IntN(len(peers))]
 }
 
 // attempt runs one stream, and sets the time of the next attempt.

@@ -190,26 +190,26 @@ type pair struct {
 	loop    *Loop
 	peers   map[changeset.ActorID]*memoryStore
 	frames  func() int // that a stream lets through, negative: all
-	lacking uint64
 	held    bool
 	opened  []changeset.ActorID
 	serving sync.WaitGroup
 }
 
 func newPair(peers map[changeset.ActorID]*memoryStore) *pair {
-	p := &pair{store: &memoryStore{vector: versions.NewVector()}, peers: peers, frames: func() int { return -1 }, lacking: 1}
+	p := &pair{store: &memoryStore{vector: versions.NewVector()}, peers: peers, frames: func() int { return -1 }}
 	p.loop = New(Config{
 		Store: p.store, Held: func([]versions.Need) bool { return p.held },
-		Sources: func() (list []changeset.ActorID, lacking uint64) {
+		Sources: func() (out Lacking) {
+			if p.store.Vector().Len() > 0 {
+				return out
+			}
 			for n := range 9 {
 				if p.peers[actor(n)] != nil {
-					list = append(list, actor(n))
+					out.Peers = append(out.Peers, actor(n))
 				}
 			}
-			if p.store.Vector().Len() > 0 {
-				return nil, 0
-			}
-			return list, p.lacking
+			out.Versions, out.Most = 7, true
+			return out
 		},
 		Open: func(ctx context.Context, to changeset.ActorID) (Stream, error) {
 			p.opened = append(p.opened, to)
@@ -298,14 +298,14 @@ func TestWaitsForTheLogsOfOthers(t *testing.T) {
 		p := newPair(map[changeset.ActorID]*memoryStore{actor(1): source})
 		p.store.vector = vectorTo(1)
 		lacking := uint64(40)
-		p.loop.cfg.Sources = func() ([]changeset.ActorID, uint64) {
+		p.loop.cfg.Sources = func() Lacking {
 			if lacking > 0 {
 				lacking-- // some log brings it, slowly
 			}
 			if lacking < 20 {
 				lacking = 19
 			}
-			return []changeset.ActorID{actor(1)}, lacking
+			return Lacking{Peers: []changeset.ActorID{actor(1)}, Versions: lacking}
 		}
 		began := time.Now()
 		p.run(t, time.Minute, func() bool { return p.store.Filling() != nil })
