@@ -66,6 +66,14 @@ type Member struct {
 	APIAddr string            `json:"api_addr"`
 	State   string            `json:"state"`  // alive, suspect, dead or left
 	RTT     float64           `json:"rtt_ms"` // milliseconds; 0 for the node itself or when not known
+	Link    *Link             `json:"link,omitempty"`
+}
+
+// Link is what there is of a live link to a member.
+type Link struct {
+	Loss     float64 `json:"loss"`      // share of packets lost of those sent to it in about the last minute, 0 to 1
+	BytesIn  uint64  `json:"bytes_in"`  // UDP payload since it was linked
+	BytesOut uint64  `json:"bytes_out"` // the same, retransmissions included
 }
 
 // Queue is the state of a bounded queue, or of a limit on requests.

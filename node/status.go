@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/store"
 	"github.com/patinadb/patina/sync/versions"
+	"github.com/patinadb/patina/transport"
 )
 
 // Status returns the node's state as the API shows it; the handler adds its own
@@ -25,12 +27,7 @@ func (n *Node) Status() api.Status {
 			s.Heads[actor] = head
 		}
 	}
-	for _, member := range m.members.Members() {
-		s.Members = append(s.Members, api.Member{
-			Actor: member.Actor, Addr: member.Addr, APIAddr: member.APIAddr, State: string(member.State),
-			RTT: float64(member.RTT) / float64(time.Millisecond),
-		})
-	}
+	s.Members = m.status()
 	for _, p := range n.store.Parked() {
 		s.Parked = append(s.Parked, api.Parked{Actor: p.Actor, Version: p.Version, Reason: p.Reason})
 	}
@@ -44,6 +41,26 @@ func (n *Node) Status() api.Status {
 	s.Queues = n.queues(m)
 	s.Counters = n.counters(m)
 	return s
+}
+
+// status lists the members; what a link measures of the round trip goes before
+// what membership's probes did.
+func (m *mesh) status() (out []api.Member) {
+	linked := map[changeset.ActorID]transport.PeerStats{}
+	for _, p := range m.links.Stats().Peers {
+		linked[p.Actor] = p
+	}
+	for _, member := range m.members.Members() {
+		row := api.Member{Actor: member.Actor, Addr: member.Addr, APIAddr: member.APIAddr, State: string(member.State)}
+		rtt := member.RTT
+		if p, ok := linked[member.Actor]; ok {
+			row.Link = &api.Link{Loss: p.Loss, BytesIn: p.BytesIn, BytesOut: p.BytesOut}
+			rtt = cmp.Or(p.RTT, rtt)
+		}
+		row.RTT = float64(rtt) / float64(time.Millisecond)
+		out = append(out, row)
+	}
+	return out
 }
 
 // missing lists the versions that peers said are not in their logs and that nobody

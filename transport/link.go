@@ -29,6 +29,8 @@ type link struct {
 	// Guarded by registry.mu.
 	demoted  time.Time // since when another link is preferred; zero: never
 	packets  uint64    // received, at the last sample
+	sent     uint64    // packets, at the last sample
+	lost     uint64    // of sent
 	received time.Time // sample in which packets last rose
 }
 

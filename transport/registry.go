@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -37,9 +38,36 @@ type peerLinks struct {
 	received time.Time     // last sign of life over all links, to the sample period
 	up       chan struct{} // closed once PeerUp was said
 	past     traffic       // of links that ended
+	loss     lossMeter     // over all links
 }
 
 type traffic struct{ in, out uint64 }
+
+// lossWindow is how long lost packets count, roughly.
+const lossWindow = time.Minute
+
+// lossMeter is the share of packets lost over about the last lossWindow: both
+// numbers fade. QUIC takes back what it declared lost too early.
+type lossMeter struct {
+	at         time.Time
+	sent, lost float64 // faded
+}
+
+// fade brings the meter to now.
+func (m *lossMeter) fade(now time.Time) {
+	if !m.at.IsZero() {
+		keep := math.Exp(-max(0, now.Sub(m.at)).Seconds() / lossWindow.Seconds())
+		m.sent, m.lost = m.sent*keep, m.lost*keep
+	}
+	m.at = now
+}
+
+func (m *lossMeter) share() float64 {
+	if m.sent < 1 {
+		return 0
+	}
+	return min(1, max(0, m.lost/m.sent))
+}
 
 func newRegistry(self changeset.ActorID) *registry {
 	return &registry{
@@ -284,7 +312,12 @@ func (r *registry) sample(now time.Time) {
 }
 
 func (p *peerLinks) sample(l *link, now time.Time) {
-	if n := l.conn.ConnectionStats().PacketsReceived; n > l.packets {
+	s := l.conn.ConnectionStats()
+	p.loss.fade(now)
+	p.loss.sent += float64(s.PacketsSent) - float64(l.sent)
+	p.loss.lost += float64(s.PacketsLost) - float64(l.lost)
+	l.sent, l.lost = s.PacketsSent, s.PacketsLost
+	if n := s.PacketsReceived; n > l.packets {
 		l.packets, l.received = n, now
 		if now.After(p.received) {
 			p.received = now

@@ -43,7 +43,8 @@ type Ended struct {
 type PeerStats struct {
 	Actor             changeset.ActorID
 	RTT               time.Duration
-	BytesIn, BytesOut uint64    // in this session
+	Loss              float64   // share of packets lost of those sent in about the last minute, 0 to 1
+	BytesIn, BytesOut uint64    // UDP payload since PeerUp
 	Received          time.Time // last packet, to the second
 	Links             int       // more than one while a superseded link drains
 }
@@ -146,7 +147,7 @@ func (r *registry) stats(s *Stats) {
 	defer r.mu.Unlock()
 	s.BytesIn, s.BytesOut = r.past.in, r.past.out
 	for _, p := range r.peers {
-		ps := PeerStats{Actor: p.actor, Received: p.received, Links: len(p.links), BytesIn: p.past.in, BytesOut: p.past.out}
+		ps := PeerStats{Actor: p.actor, Loss: p.loss.share(), Received: p.received, Links: len(p.links), BytesIn: p.past.in, BytesOut: p.past.out}
 		for _, l := range p.links {
 			c := l.conn.ConnectionStats()
 			ps.BytesIn += c.BytesReceived

@@ -337,10 +337,39 @@ func TestStatsCountBytes(t *testing.T) {
 		if len(s.Peers) != 1 || s.Peers[0].BytesOut < 100_000 || s.Peers[0].Links != 1 || s.BytesOut != s.Peers[0].BytesOut {
 			t.Errorf("stats %+v", s)
 		}
+		if s.Peers[0].Loss > 0.03 { // QUIC looks for the largest packet that passes
+			t.Errorf("loss %v where none is", s.Peers[0].Loss)
+		}
 		a.links.best(actor(2)).close(CodeLeaving, "")
 		time.Sleep(time.Second)
 		if s := a.Stats(); len(s.Peers) != 0 || s.BytesOut < 100_000 {
 			t.Errorf("stats after the end %+v", s)
+		}
+	})
+}
+
+// TestStatsMeasureLoss: the share of packets that are lost, and that it fades.
+func TestStatsMeasureLoss(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a, b := n.start(t, 1), n.start(t, 2)
+		defer stopAll([]*testNode{a, b})
+		a.dial(b)
+		time.Sleep(time.Second)
+		n.setLoss(0.2)
+		for range 60 {
+			for range 10 {
+				a.SendDatagram(actor(2), make([]byte, 1000))
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(time.Second)
+		}
+		if loss := a.Stats().Peers[0].Loss; loss < 0.1 || loss > 0.3 {
+			t.Errorf("loss %.3f, the network loses 0.2", loss)
+		}
+		n.setLoss(0)
+		time.Sleep(10 * lossWindow)
+		if loss := a.Stats().Peers[0].Loss; loss > 0.01 {
+			t.Errorf("loss %.3f, the network has lost nothing for ten minutes", loss)
 		}
 	})
 }

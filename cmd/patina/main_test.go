@@ -55,7 +55,7 @@ func (n *canned) start(t *testing.T) (addr string) {
 const statusText = `{"actor_id":"` + testActor + `","cluster":"default","version":"v1","uptime_s":61.2,"heads":{"` + testActor + `":7},` +
 	`"vector_digest":"0000000000000000000000000000000000000000000000000000000000000001","schema_digest":"0000000000000000000000000000000000000000000000000000000000000002",` +
 	`"members":[{"actor_id":"` + testActor + `","addr":"127.0.0.1:8787","api_addr":"127.0.0.1:8080","state":"alive","rtt_ms":0},` +
-	`{"actor_id":"21223344-5566-4777-8899-aabbccddeeff","addr":"127.0.0.1:8788","api_addr":"127.0.0.1:8081","state":"suspect","rtt_ms":0.4}],` +
+	`{"actor_id":"21223344-5566-4777-8899-aabbccddeeff","addr":"127.0.0.1:8788","api_addr":"127.0.0.1:8081","state":"suspect","rtt_ms":0.4,"link":{"loss":0.0125,"bytes_in":1023,"bytes_out":1572864}}],` +
 	`"queues":[{"name":"api.reads","depth":0,"capacity":1024,"dropped":2}],"parked":[],"forked":[{"actor":"` + testActor + `","reason":"version 2 differs"}],"wal":{"bytes":268435456,"outside_read_s":90.4,"writes_refused":"writes are refused for now","failure":"disk I/O error"},"ready":false,"not_ready":"no member met"}`
 
 func TestVerbs(t *testing.T) {
@@ -82,9 +82,9 @@ func TestVerbs(t *testing.T) {
 		{"migrate SQL", "", "migrate|CREATE 1; CREATE 2", "statements applied: 1\n", `/v1/migrations?timings ["CREATE 1","CREATE 2"]`},
 		{"reload", "", "reload", "api.addr needs a restart\nreloaded\n", "/v1/reload "},
 		{"members", "", "members",
-			"MEMBER                                ADDR            API             STATE    RTT\n" +
-				testActor + "  127.0.0.1:8787  127.0.0.1:8080  alive    self\n" +
-				"21223344-5566-4777-8899-aabbccddeeff  127.0.0.1:8788  127.0.0.1:8081  suspect  400µs\n", "/v1/status "},
+			"MEMBER                                ADDR            API             STATE    RTT    LOSS  IN      OUT\n" +
+				testActor + "  127.0.0.1:8787  127.0.0.1:8080  alive    self   -     -       -\n" +
+				"21223344-5566-4777-8899-aabbccddeeff  127.0.0.1:8788  127.0.0.1:8081  suspect  400µs  1.2%  1023 B  1.5 MiB\n", "/v1/status "},
 	} {
 		n := canned{answers: answers}
 		args := strings.Split(tt.args, "|")

@@ -155,6 +155,18 @@ func TestEveryStrangerIsRefusedInOneLine(t *testing.T) {
 	if m := a.status().Members; len(m) != len(agents) {
 		t.Errorf("members %v", m)
 	}
+	a.checkLinks()
+}
+
+// checkLinks sees that the status tells of a link to each other member.
+func (a *agent) checkLinks() {
+	a.t.Helper()
+	for _, m := range a.status().Members {
+		self := m.Actor.String() == a.facts["actor"]
+		if linked := m.Link != nil && m.Link.BytesIn > 1000 && m.Link.BytesOut > 1000 && m.RTT > 0; linked == self {
+			a.t.Errorf("member %v, RTT %v ms, link %+v", m.Actor, m.RTT, m.Link)
+		}
+	}
 }
 
 // TestGarbageLeavesLatency: 10,000 packets of garbage a second at the writer and

@@ -75,7 +75,7 @@ func TestVerbsAgainstALiveNode(t *testing.T) {
 		{"exec on it", "", []string{"exec", "INSERT INTO notes VALUES('n', 'x')"}, "1 row affected, last insert id 1\nversion 4 of " + actor + "\n"},
 		{"reload", "", []string{"reload"}, "reloaded\n"},
 		{"reload --json", "", []string{"reload", "--json"}, `"notes":`},
-		{"members", "", []string{"members"}, actor + "  " + a.facts["gossip"] + "  " + a.facts["api"] + "  alive  self\n"},
+		{"members", "", []string{"members"}, actor + "  " + a.facts["gossip"] + "  " + a.facts["api"] + "  alive  self  -     -   -\n"},
 		{"status", "", []string{"status"}, "actor    " + actor + "\ncluster  default\n"},
 		{"version", "", []string{"version"}, "patina "},
 	} {
