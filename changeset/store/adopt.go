@@ -71,7 +71,7 @@ func (w *writer) adoptAll(ctx context.Context, limits chunkLimits) (*Adoption, e
 			_, versions, err := w.takeRows(ctx, t.name, rowTaking{chunkLimits: limits})
 			a.Versions += versions
 			if err != nil {
-				return a, fmt.Errorf("adopt %s: %w; run it again to go on", path, err)
+				return a, fmt.Errorf("adopt %s: %w; run it again to go on, or give it up with patina eject", path, err)
 			}
 		}
 		var err error
