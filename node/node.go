@@ -231,7 +231,7 @@ func (n *Node) Ready() error {
 		lacks += m.Count
 	}
 	if lacks > 0 {
-		return fmt.Errorf("incomplete: the logs of the peers that were asked lack %d versions that this node does not have: a transfer of state begins", lacks)
+		return fmt.Errorf("incomplete: the logs of the peers that were asked lack %d versions that this node does not have: a transfer of state begins%s", lacks, n.lastFailure())
 	}
 	if n.settled.Load() || !n.empty || len(n.cfg.Gossip.Bootstrap) == 0 {
 		return nil

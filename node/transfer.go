@@ -75,6 +75,14 @@ func (m *mesh) anyHolds(needs []versions.Need) bool {
 	return false
 }
 
+// lastFailure says why the last attempt to transfer state failed, "" if it did not.
+func (n *Node) lastFailure() string {
+	if why := n.mesh.Load().transfer.Failure(); why != "" {
+		return "; the last attempt failed: " + why
+	}
+	return ""
+}
+
 // filling says how far the transfer of state into this node is, "" without one.
 func (n *Node) filling() string {
 	f := n.store.Filling()
@@ -82,7 +90,7 @@ func (n *Node) filling() string {
 	case f == nil:
 		return ""
 	case !f.Complete:
-		return fmt.Sprintf("being filled with the state of %v: %d rows so far", f.Source, f.Rows)
+		return fmt.Sprintf("being filled with the state of %v: %d rows so far", f.Source, f.Rows) + n.lastFailure()
 	}
 	var lacks uint64
 	for _, need := range versions.Missing(n.store.Vector().AppliedOnly(), f.Goal) {

@@ -38,7 +38,7 @@ func (s *Store) Filling() *Fill { return s.filling.Load() }
 
 // BeginFill begins to take the state of a peer, whose vector was first and whose
 // tables must all be here, with their columns; an error says which is not. A transfer
-// in progress is given up; what it merged stays merged.
+// in progress is given up; what it merged stays merged, and its goal stays one.
 func (s *Store) BeginFill(ctx context.Context, source changeset.ActorID, first *versions.Vector, tables []changeset.StateBlock) error {
 	first = first.AppliedOnly()
 	return s.fill(ctx, func(w *writer) (*Fill, error) {
@@ -50,7 +50,11 @@ func (s *Store) BeginFill(ctx context.Context, source changeset.ActorID, first *
 		if err := w.misfit(c); err != nil {
 			return nil, fmt.Errorf("the schema here cannot hold the state of %v: %w", source, err)
 		}
-		return &Fill{Source: source, First: first, Goal: first}, nil
+		f := &Fill{Source: source, First: first, Goal: first}
+		if was := s.Filling(); was != nil {
+			f.Goal = unite(was.Goal, first)
+		}
+		return f, nil
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,12 +30,13 @@ type StatePart struct {
 	Vector *versions.Vector
 }
 
-// Bounds of one part.
-const (
-	partBytes = 1 << 20
-	partRows  = 50_000 // looked at, needed or not
-	partTime  = 200 * time.Millisecond
-)
+// partLimits bound one part. The last row may pass the bytes.
+type partLimits struct {
+	bytes, rows int // encoded; looked at, needed or not
+	time        time.Duration
+}
+
+var defaultPart = partLimits{1 << 20, 50_000, 200 * time.Millisecond}
 
 // ErrFilling: a store that is being filled itself gives no state.
 var ErrFilling = errors.New("store: being filled with the state of another node")
@@ -63,11 +65,15 @@ func (t *table) stateNames() changeset.StateBlock {
 // vector of before the first part, and goes on until Next is nil, has the state of
 // that vector, with some of what is in the parts' vectors. It fails with ErrFilling
 // while this store is being filled.
-func (s *Store) ReadState(ctx context.Context, cursor []byte, held *versions.Vector) (p StatePart, err error) {
+func (s *Store) ReadState(ctx context.Context, cursor []byte, held *versions.Vector) (StatePart, error) {
+	return s.readState(ctx, cursor, held, defaultPart)
+}
+
+func (s *Store) readState(ctx context.Context, cursor []byte, held *versions.Vector, limits partLimits) (p StatePart, err error) {
 	if s.Filling() != nil {
 		return p, ErrFilling
 	}
-	r := stateRead{held: held, sets: map[changeset.ActorID]versions.Set{}, started: time.Now(), part: &p}
+	r := stateRead{limits: limits, held: held, forked: s.Forked(), sets: map[changeset.ActorID]versions.Set{}, started: time.Now(), part: &p}
 	err = s.serving.use(ctx, sqlite.ModeInternal, func(c *sqlite.Conn) error {
 		r.conn = c
 		if err := c.Exec("BEGIN"); err != nil {
@@ -88,11 +94,13 @@ func (s *Store) ReadState(ctx context.Context, cursor []byte, held *versions.Vec
 
 // stateRead is one ReadState.
 type stateRead struct {
+	limits  partLimits
 	conn    *sqlite.Conn
 	actors  *actorTable
 	schema  int64 // schema_version
 	held    *versions.Vector
-	sets    map[changeset.ActorID]versions.Set // of held, as far as asked for
+	forked  []Fork
+	sets    map[changeset.ActorID]versions.Set // of held, as far as asked for; of forked actors nothing
 	started time.Time
 	looked  int
 	part    *StatePart
@@ -183,7 +191,7 @@ func (r *stateRead) rows(at *stateCursor) (full bool, err error) {
 		if err := r.row(st, at.dead); err != nil {
 			return err
 		}
-		if r.looked++; r.looked < partRows && (r.encoder == nil || r.encoder.Size() < partBytes) && (r.looked%256 != 0 || time.Since(r.started) < partTime) {
+		if r.looked++; r.looked < r.limits.rows && (r.encoder == nil || r.encoder.Size() < r.limits.bytes) && (r.looked%256 != 0 || time.Since(r.started) < r.limits.time) {
 			return nil
 		}
 		if r.table.layout == layoutRowid && !at.dead {
@@ -284,7 +292,9 @@ func (r *stateRead) covered() bool {
 		stamp := &r.clock.Groups[i].Stamp
 		set, known := r.sets[stamp.Actor]
 		if !known {
-			set = r.held.Entry(stamp.Actor).Applied
+			if !slices.ContainsFunc(r.forked, func(f Fork) bool { return f.Actor == stamp.Actor }) {
+				set = r.held.Entry(stamp.Actor).Applied
+			}
 			r.sets[stamp.Actor] = set
 		}
 		if !set.Contains(stamp.Version) {

@@ -105,7 +105,8 @@ const (
 type Loop struct {
 	cfg     Config
 	serving atomic.Int64
-	given   atomic.Uint64 // rows, since the start
+	given   atomic.Uint64          // rows, since the start
+	failure atomic.Pointer[string] // of the last attempt, nil if it went well
 
 	// Owned by Run's goroutine.
 	lacking  uint64    // versions, when Sources was last asked
@@ -131,6 +132,14 @@ func New(cfg Config) *Loop {
 // Given returns how many rows were given to peers since the start.
 func (l *Loop) Given() uint64 { return l.given.Load() }
 
+// Failure says why the last attempt to take state failed, "" if it did not.
+func (l *Loop) Failure() string {
+	if f := l.failure.Load(); f != nil {
+		return *f
+	}
+	return ""
+}
+
 // Run fills the store whenever that is needed, until ctx ends.
 func (l *Loop) Run(ctx context.Context) error {
 	tick := time.NewTicker(interval)
@@ -154,7 +163,9 @@ func (l *Loop) step(ctx context.Context, now time.Time) error {
 	case now.Before(l.next):
 		return nil
 	case f != nil && f.Complete:
-		return l.settle(ctx, now)
+		if err := l.settle(ctx, now); err != nil || l.cfg.Store.Filling() == nil {
+			return err
+		} // what is lacking may be in no log any more: then the state is transferred again
 	case f != nil:
 		return l.resume(ctx, now, f)
 	}
@@ -191,8 +202,11 @@ func (l *Loop) attempt(ctx context.Context, now time.Time, source changeset.Acto
 	err := l.fill(ctx, source, cursor)
 	if err == nil {
 		l.failures, l.next, l.lacking = 0, time.Time{}, 0
+		l.failure.Store(nil)
 		return nil
 	}
+	why := err.Error()
+	l.failure.Store(&why)
 	l.failures++
 	pause := min(time.Second<<min(l.failures-1, 10), maxPause)
 	l.next = now.Add(pause/2 + time.Duration(l.cfg.Rand.Int64N(int64(pause))))

@@ -281,6 +281,9 @@ func TestAnotherSourceBegins(t *testing.T) {
 		p := newPair(map[changeset.ActorID]*memoryStore{actor(1): one})
 		p.frames = func() int { return 6 }
 		p.run(t, time.Minute, func() bool { return p.store.Filling() != nil && len(p.store.took) > 1 })
+		if why := p.loop.Failure(); !strings.Contains(why, "cut") {
+			t.Errorf("failed because of %q", why)
+		}
 		p.peers = map[changeset.ActorID]*memoryStore{actor(2): two}
 		p.frames = func() int { return -1 }
 		began := time.Now()
