@@ -61,9 +61,7 @@ func TestClientsOverHTTP(t *testing.T) {
 	bubble(t, nodetest.Config{Nodes: 2, Link: nodetest.Link{Latency: 10 * time.Millisecond}}, func(t *testing.T, c *nodetest.Cluster) {
 		c.AwaitMembers(20 * time.Second)
 		for _, m := range c.Members() {
-			if err := m.Node().Ready(); err != nil {
-				t.Errorf("%s is not ready: %v", m.Name, err)
-			}
+			c.Await(m.Name+" is ready", time.Second, func() bool { return m.Node().Ready() == nil })
 		}
 		if got := post(t, c.Member(0), "/v1/transactions", `["INSERT INTO item(id, a) VALUES(1, 'x')", ["UPDATE item SET b = ?", 9]]`); !strings.Contains(got, `"version":1`) {
 			t.Fatalf("transaction: %s", got)
