@@ -73,6 +73,8 @@ type GossipConfig struct {
 	Secret    Secret   // what every node's identity is derived from
 	OldSecret Secret   // what Secret replaces, believed as well
 	TLS       TLSConfig
+	// MaxBytesPerSecond is what this node sends to all peers together; 0: no bound.
+	MaxBytesPerSecond int64
 }
 
 // TLSConfig is the section gossip.tls: an identity by certificates, in place of a

@@ -116,6 +116,8 @@ var refusedFiles = []struct{ desc, text, want string }{
 		"c.yaml:2: gossip.old_secret: is set without gossip.secret, which replaces it"},
 	{"certificate without key", "gossip: {addr: '10.0.0.1:8787', tls: {ca: a, cert: b}}\n",
 		"gossip.tls.key: is missing: gossip.tls needs ca, cert and key"},
+	{"budget too small", "gossip: {max_bytes_per_second: 65535}\n",
+		"c.yaml:1: gossip.max_bytes_per_second: 65535 is out of range: allowed are 65536 to 1099511627776, or 0"},
 	{"several at once", "db: {pth: 1}\nlog: {level: x}\n",
 		"c.yaml:1: db.pth: unknown key; did you mean db.path?\n" + `c.yaml:2: log.level: "x" is not one of debug, info, warn, error`},
 }

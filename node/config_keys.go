@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/patinadb/patina/transport"
 )
 
 // configKey is one setting. The table configKeys is the only list of them: files,
@@ -65,6 +67,8 @@ var configKeys = []configKey{
 		func(c *Config) any { return &c.Gossip.TLS.Cert }},
 	{"gossip.tls.key", true, textKind{"a file path or nothing", optional(checkPath)},
 		func(c *Config) any { return &c.Gossip.TLS.Key }},
+	{"gossip.max_bytes_per_second", true, zeroOrKind{numberKind{transport.MinBytesPerSecond, 1 << 40}},
+		func(c *Config) any { return &c.Gossip.MaxBytesPerSecond }},
 
 	{"log.level", true, choiceKind{"debug", "info", "warn", "error"},
 		func(c *Config) any { return &c.Log.Level }},

@@ -198,6 +198,34 @@ func (k numberKind) outOfRange(shown string) string {
 	return fmt.Sprintf("%s is out of range: allowed are %d to %d", shown, k.low, k.high)
 }
 
+// zeroOrKind is a number in a range, or 0.
+type zeroOrKind struct{ numberKind }
+
+func (k zeroOrKind) decode(n *yaml.Node) (any, string) {
+	v, problem := k.numberKind.decode(n)
+	return k.allow(v, problem)
+}
+
+func (k zeroOrKind) parse(s string) (any, string) {
+	v, problem := k.numberKind.parse(s)
+	return k.allow(v, problem)
+}
+
+func (k zeroOrKind) check(v any) string {
+	_, problem := k.allow(v, k.numberKind.check(v))
+	return problem
+}
+
+func (k zeroOrKind) allow(v any, problem string) (any, string) {
+	switch {
+	case v == any(int64(0)):
+		return v, ""
+	case problem != "":
+		return v, problem + ", or 0"
+	}
+	return v, ""
+}
+
 // durationKind is a length of time with its unit, in a closed range.
 type durationKind struct{ low, high time.Duration }
 

@@ -48,7 +48,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 	got := mustParse(t, `
 db:     {path: ./p.db, schema_paths: [./a, ./b.sql], max_clock_drift: 250ms, statement_timeout: 5s, query_max_age: 2m, max_wal_bytes: 16777217, log: {max_bytes: 268435457, max_age: 1h30m}}
 api:    {addr: "0.0.0.0:80", advertise: "db.example:80", insecure: true, max_statements: 10, max_body_bytes: 4096}
-gossip: {addr: "[::]:8787", advertise: "10.0.0.1:8787", bootstrap: ["127.0.0.1:8788", "seed.internal:8787"], cluster: prod-1, secret: `+secret+`, old_secret: the one before that, tls: {ca: ca.crt, cert: n.crt, key: n.key}}
+gossip: {addr: "[::]:8787", advertise: "10.0.0.1:8787", bootstrap: ["127.0.0.1:8788", "seed.internal:8787"], cluster: prod-1, secret: `+secret+`, old_secret: the one before that, tls: {ca: ca.crt, cert: n.crt, key: n.key}, max_bytes_per_second: 65536}
 log:    {level: debug, format: json}
 `)
 	want := Config{
@@ -58,7 +58,7 @@ log:    {level: debug, format: json}
 		API: APIConfig{Addr: "0.0.0.0:80", Advertise: "db.example:80", Insecure: true, MaxStatements: 10, MaxBodyBytes: 4096},
 		Gossip: GossipConfig{Addr: "[::]:8787", Advertise: "10.0.0.1:8787",
 			Bootstrap: []string{"127.0.0.1:8788", "seed.internal:8787"}, Cluster: "prod-1", Secret: secret,
-			OldSecret: "the one before that", TLS: TLSConfig{"ca.crt", "n.crt", "n.key"}},
+			OldSecret: "the one before that", TLS: TLSConfig{"ca.crt", "n.crt", "n.key"}, MaxBytesPerSecond: 64 << 10},
 		Log: LogConfig{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -47,9 +47,10 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 		return nil, err
 	}
 	name, _ := os.Hostname()
-	seeds, identity := n.livePeers()
+	live, identity := n.liveConfig()
 	m.links, err = transport.New(transport.Config{
 		Conn: conn, Cluster: n.cfg.Gossip.Cluster, Identity: identity, Name: name,
+		Membership: kindMembership, BytesPerSecond: live.MaxBytesPerSecond,
 		Actor: m.actor, Epoch: n.store.Epoch(), SchemaDigest: n.store.SchemaDigest, Advertise: advertise,
 		ResetKey: n.store.Secret(), Now: n.cfg.Now, Log: n.log, Handler: m,
 	})
@@ -63,7 +64,7 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	m.transfer = m.newTransfer()
 	m.members, err = members.New(members.Config{
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
-		Cluster: n.cfg.Gossip.Cluster, Seeds: seeds, Links: memberLinks{m.links}, Log: n.log,
+		Cluster: n.cfg.Gossip.Cluster, Seeds: live.Bootstrap, Links: memberLinks{m.links}, Log: n.log,
 		Digest:   func() [32]byte { return n.store.Vector().Digest() },
 		OnDigest: m.antientropy.Digest, OnChange: m.memberChanged,
 	})

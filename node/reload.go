@@ -7,17 +7,17 @@ import (
 	"github.com/patinadb/patina/transport"
 )
 
-// livePeers returns the peers to meet first and the identity to meet them with,
-// as the last Reload left them.
-func (n *Node) livePeers() ([]string, transport.Identity) {
+// liveConfig returns the settings of the mesh and the identity of the node, as the
+// last Reload left them.
+func (n *Node) liveConfig() (GossipConfig, transport.Identity) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
-	return n.live.Gossip.Bootstrap, n.identity
+	return n.live.Gossip, n.identity
 }
 
 // Reload reads the configuration again (Config.Reread), takes over the keys that
-// change at run time (db.schema_paths, log.level, gossip.bootstrap, secrets and
-// gossip.tls with the contents of its files), and applies the schema files. The notes name the keys whose change needs a restart. On an
+// change at run time (db.schema_paths, log.level, gossip.bootstrap, secrets,
+// gossip.tls with the contents of its files, and the byte budget), and applies the schema files. The notes name the keys whose change needs a restart. On an
 // error the old schema is kept, and nothing of the new configuration was taken.
 // It is called by one goroutine at a time.
 func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
@@ -63,6 +63,7 @@ func (n *Node) Reload(ctx context.Context) (notes []string, err error) {
 	n.live, n.identity = next, identity
 	n.level.Set(next.Log.SlogLevel())
 	use()
+	m.links.SetBytesPerSecond(next.Gossip.MaxBytesPerSecond)
 	n.logExpiry(m)
 	return notes, m.members.SetSeeds(next.Gossip.Bootstrap)
 }

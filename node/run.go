@@ -110,11 +110,12 @@ func (n *Node) renewMesh(ctx context.Context) error {
 	}
 	n.mesh.Store(m)
 	// A Reload since newMesh looked has told the old mesh.
-	seeds, identity := n.livePeers()
+	live, identity := n.liveConfig()
 	use, err := m.links.PrepareIdentity(identity)
 	if err == nil {
 		use()
-		err = m.members.SetSeeds(seeds)
+		m.links.SetBytesPerSecond(live.MaxBytesPerSecond)
+		err = m.members.SetSeeds(live.Bootstrap)
 	}
 	if err != nil {
 		n.log.Warn("the new mesh is not as the last reload had it", "err", err)

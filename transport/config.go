@@ -49,18 +49,20 @@ const (
 
 // Config is what New needs. Conn, Cluster, Actor and Handler are required.
 type Config struct {
-	Identity                       // without Secret and CA: loopback addresses only
-	Conn         net.PacketConn    // the node's one UDP socket; Run closes it
-	Cluster      string            // 1 to 64 of a-z A-Z 0-9 . - _
-	Name         string            // the node's name for people, at most 64 bytes
-	Actor        changeset.ActorID // the key of this node's links
-	Epoch        uint64            // higher at each start of the node
-	SchemaDigest func() [32]byte   // said in hello; nil: zero
-	Advertise    netip.AddrPort    // where others can dial this node; zero: unsaid
-	ResetKey     [32]byte          // kept over restarts so that old links die at once; zero: none
-	Now          func() time.Time  // wall clock, for certificates only; nil: time.Now
-	Log          *slog.Logger      // nil: discarded
-	Handler      Handler           // receives what peers send
+	Identity                         // without Secret and CA: loopback addresses only
+	Conn           net.PacketConn    // the node's one UDP socket; Run closes it
+	Cluster        string            // 1 to 64 of a-z A-Z 0-9 . - _
+	Name           string            // the node's name for people, at most 64 bytes
+	Actor          changeset.ActorID // the key of this node's links
+	Epoch          uint64            // higher at each start of the node
+	SchemaDigest   func() [32]byte   // said in hello; nil: zero
+	Membership     Kind              // of bi streams that are as urgent as datagrams; 0: none
+	BytesPerSecond int64             // that this node sends in all, UDP payload; 0: no budget; else ≥ MinBytesPerSecond
+	Advertise      netip.AddrPort    // where others can dial this node; zero: unsaid
+	ResetKey       [32]byte          // kept over restarts so that old links die at once; zero: none
+	Now            func() time.Time  // wall clock, for certificates only; nil: time.Now
+	Log            *slog.Logger      // nil: discarded
+	Handler        Handler           // receives what peers send
 }
 
 // Handler receives what peers send. Its methods are called on the transport's
@@ -111,6 +113,8 @@ func (c Config) validate() error {
 		return clusterError(c.Cluster)
 	case len(c.Name) > maxNameBytes || !utf8.ValidString(c.Name):
 		return nameError(c.Name)
+	case c.BytesPerSecond < 0 || c.BytesPerSecond > 0 && c.BytesPerSecond < MinBytesPerSecond:
+		return fmt.Errorf("transport: budget of %d bytes per second, the least is %d", c.BytesPerSecond, MinBytesPerSecond)
 	}
 	if err := c.Identity.validate(); err != nil {
 		return err

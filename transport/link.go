@@ -19,6 +19,11 @@ type link struct {
 	addr  netip.AddrPort // where its packets come from
 	peer  hello
 	order order
+	pace  *pacer // of the transport
+	yield yielder
+
+	membership Kind // of the streams that are as urgent as datagrams
+
 	queue chan []byte   // datagrams; owner of the reading end: sendDatagrams
 	kick  chan struct{} // tells supervise that the link may have been demoted
 

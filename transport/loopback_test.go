@@ -10,7 +10,7 @@ import (
 	"github.com/patinadb/patina/changeset"
 )
 
-func listenLoopback(t *testing.T) net.PacketConn {
+func listenLoopback(t testing.TB) net.PacketConn {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

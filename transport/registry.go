@@ -300,15 +300,19 @@ func (r *registry) drained(l *link, now time.Time) (over bool, again time.Durati
 	return true, 0
 }
 
-// sample notes which links received something since the last sample.
-func (r *registry) sample(now time.Time) {
+// sample notes which links received something since the last sample, and returns
+// the bytes that all of them have ever sent.
+func (r *registry) sample(now time.Time) (sent uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	sent = r.past.out
 	for _, p := range r.peers {
 		for _, l := range p.links {
 			p.sample(l, now)
+			sent += l.conn.ConnectionStats().BytesSent
 		}
 	}
+	return sent
 }
 
 func (p *peerLinks) sample(l *link, now time.Time) {

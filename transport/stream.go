@@ -59,6 +59,8 @@ type Stream struct {
 	buf    []byte // of Receive
 	prefix []byte // the kind byte, until the first write
 
+	deadline deadline // of writing, for pause
+
 	writing atomic.Bool // held by Send, raw writes and closing
 	closed  atomic.Bool // sending has ended
 	broken  bool        // a frame was cut: FIN would show the peer a truncated one; owned by the holder of writing
@@ -132,15 +134,45 @@ func (s *Stream) write(head, body []byte) (int, error) {
 		head = append(s.prefix, head...)
 		s.prefix = nil
 	}
-	n, err := s.send.Write(head)
+	if c := s.class(); c != classBulk {
+		s.link.yield.begin()
+		defer s.link.yield.end()
+	}
+	n, err := s.writePaced(head)
 	if err == nil && len(body) > 0 {
-		_, err = s.send.Write(body)
+		_, err = s.writePaced(body)
 	}
 	if err != nil {
 		s.broken = true
 		return max(n-skip, 0), s.failure(err)
 	}
 	return n - skip, nil
+}
+
+// writePaced writes b in pieces, each when its class may.
+func (s *Stream) writePaced(b []byte) (n int, err error) {
+	for {
+		piece := len(b)
+		if s.link.pace.rate.Load() > 0 {
+			piece = min(piece, paceChunk)
+		}
+		if s.class() == classBulk {
+			piece = min(piece, yieldChunk)
+			if calm := s.link.yield.busy(); calm != nil {
+				if err := s.pause(yieldMost, calm); err != nil {
+					return n, err
+				}
+			}
+		}
+		if err := s.link.pace.take(s, piece); err != nil {
+			return n, err
+		}
+		m, err := s.send.Write(b[:piece])
+		n += m
+		if b = b[piece:]; err != nil || len(b) == 0 {
+			return n, err
+		}
+	}
 }
 
 // Receive reads one frame. The payload is valid until the next Receive. A clean
@@ -274,6 +306,7 @@ func (s *Stream) setWriteDeadline(t time.Time) error {
 	if s.send == nil {
 		return nil
 	}
+	s.deadline.store(t)
 	return s.send.SetWriteDeadline(t)
 }
 

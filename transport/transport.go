@@ -28,6 +28,7 @@ type Transport struct {
 	count   counters
 	limiter handshakeLimiter
 	strays  strays
+	pace    *pacer
 
 	started   atomic.Bool
 	ready     chan struct{} // closed when Run listens
@@ -65,10 +66,12 @@ func New(cfg Config) (*Transport, error) {
 		ready:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 		duplicate: make(chan struct{}),
+		pace:      newPacer(),
 		dials:     map[netip.AddrPort]*dial{},
 	}
 	t.id.Store(id)
 	t.strays.log = cfg.Log
+	t.pace.set(cfg.BytesPerSecond, time.Now())
 	t.quic = &quic.Transport{
 		Conn:                cfg.Conn,
 		VerifySourceAddress: func(net.Addr) bool { return t.limiter.exceeded(time.Now()) },
@@ -178,6 +181,7 @@ func (t *Transport) settle(e *LinkError) {
 // attach registers a link and serves it until it ends. registered, if not nil,
 // is called once others can use the link.
 func (t *Transport) attach(ctx context.Context, l *link, registered func()) error {
+	l.pace, l.membership = t.pace, t.cfg.Membership
 	up, ok := t.links.add(l, time.Now())
 	for !ok {
 		if err := t.contest(ctx, l.peer.actor, l.peer.nonce); err != nil {
@@ -240,7 +244,7 @@ func (t *Transport) sample(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			t.links.sample(now)
+			t.pace.charge(t.links.sample(now), now)
 			t.strays.report(now)
 		}
 	}
