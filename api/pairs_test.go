@@ -77,6 +77,7 @@ func echoStatus() Status {
 		Parked:  []Parked{{testActor, 9, "unknown table t"}},
 		Forked:  []Forked{{testActor, "version 2 differs"}},
 		Missing: []Missing{{testActor, "1-4,6", 5}},
+		Unequal: []Unequal{{testActor, []string{"item"}, "2026-11-28T09:00:00Z"}},
 		WAL:     WAL{Bytes: 4120, OutsideRead: 2.5, Refused: "full", Failure: "disk I/O error"},
 		Log:     Log{Bytes: 9, Pruned: 8, Held: "peer"},
 	}

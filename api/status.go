@@ -48,6 +48,8 @@ type Status struct {
 	Forked       []Forked `json:"forked"`
 	// Missing are versions that this node lacks and no peer has in its log any more.
 	Missing []Missing `json:"missing"`
+	// Unequal are peers that hold the same versions and other rows.
+	Unequal []Unequal `json:"unequal"`
 	// Filling says how far the transfer of another node\'s state into this one is.
 	Filling string `json:"filling,omitempty"`
 	WAL     WAL    `json:"wal"`
@@ -104,6 +106,13 @@ type Missing struct {
 	Count    uint64            `json:"count"`
 }
 
+// Unequal names a peer with which rows of some tables differ.
+type Unequal struct {
+	Peer   changeset.ActorID `json:"peer"`
+	Tables []string          `json:"tables"` // names in small letters
+	Since  string            `json:"since"`  // RFC 3339, UTC
+}
+
 // Log is the state of the log of changesets, kept to serve peers that were away.
 type Log struct {
 	Bytes  int64  `json:"bytes"`
@@ -139,6 +148,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) error {
 	s.Parked = append([]Parked{}, s.Parked...)
 	s.Forked = append([]Forked{}, s.Forked...)
 	s.Missing = append([]Missing{}, s.Missing...)
+	s.Unequal = append([]Unequal{}, s.Unequal...)
 	return a.replyJSON(w, s)
 }
 

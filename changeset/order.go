@@ -97,7 +97,7 @@ func repeatedName(key, columns []string) (string, bool) {
 	if n > manyNames {
 		seen := make(map[string]struct{}, n)
 		for i := range n {
-			folded := foldName(at(i))
+			folded := FoldName(at(i))
 			if _, dup := seen[folded]; dup {
 				return at(i), true
 			}
@@ -115,12 +115,21 @@ func repeatedName(key, columns []string) (string, bool) {
 	return "", false
 }
 
-func foldName(s string) string {
-	b := []byte(s)
-	for i := range b {
-		b[i] = lower(b[i])
+// FoldName makes the letters A to Z small: SQLite takes two names for one if they are
+// equal then, and leaves other letters as they are.
+func FoldName(s string) string {
+	for i := range len(s) {
+		if c := s[i]; 'A' <= c && c <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if 'A' <= b[i] && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
 	}
-	return string(b)
+	return s
 }
 
 // keyMerge finds a key that occurs in two blocks of a table. Each block is

@@ -64,9 +64,9 @@ const sumInput = 8 + 16 + 8 + 8 + ActorSize + 8 + 8
 func NewSummer(table string, generation CausalLength, columns []string) *Summer {
 	s := &Summer{columns: make([]uint64, len(columns))}
 	for i, name := range columns {
-		s.columns[i] = xxh3.HashString(foldName(name))
+		s.columns[i] = xxh3.HashString(FoldName(name))
 	}
-	name := binary.BigEndian.AppendUint64([]byte(foldName(table)), uint64(generation))
+	name := binary.BigEndian.AppendUint64([]byte(FoldName(table)), uint64(generation))
 	binary.BigEndian.PutUint64(s.buf[:], xxh3.Hash(name))
 	return s
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/patinadb/patina/sync/broadcast"
 	"github.com/patinadb/patina/sync/members"
 	"github.com/patinadb/patina/sync/transfer"
+	"github.com/patinadb/patina/sync/verify"
 	"github.com/patinadb/patina/transport"
 )
 
@@ -24,9 +25,10 @@ const (
 	kindBroadcast   transport.Kind = 2 // uni
 	kindAntiEntropy transport.Kind = 3 // bi
 	kindState       transport.Kind = 4 // bi
+	kindVerify      transport.Kind = 5 // bi
 )
 
-// mesh is everything that lives under one actor id: the links and the four
+// mesh is everything that lives under one actor id: the links and the five
 // protocols that use them. A node that takes a new id makes a new mesh. It is the
 // transport's Handler and adapts it to what the protocols ask for.
 type mesh struct {
@@ -37,6 +39,7 @@ type mesh struct {
 	broadcast   *broadcast.Loop
 	antientropy *antientropy.Loop
 	transfer    *transfer.Loop
+	verify      *verify.Loop
 	wake        chan struct{} // capacity 1: a member came up, link to it
 }
 
@@ -61,7 +64,7 @@ func (n *Node) newMesh(conn net.PacketConn) (*mesh, error) {
 	m.antientropy = antientropy.New(antientropy.Config{
 		Self: m.actor, Store: n.store, Open: m.openSession, NotInLog: notInLog, Log: n.log,
 	})
-	m.transfer = m.newTransfer()
+	m.transfer, m.verify = m.newTransfer(), m.newVerify()
 	m.members, err = members.New(members.Config{
 		Actor: m.actor, Epoch: n.store.Epoch(), Addr: advertise, APIAddr: n.APIAddr(), Version: Version,
 		Cluster: n.cfg.Gossip.Cluster, Seeds: live.Bootstrap, Links: memberLinks{m.links}, Log: n.log,
@@ -103,7 +106,7 @@ func (m *mesh) run(ctx context.Context) error {
 	linked, unlink := context.WithCancel(context.Background())
 	defer unlink()
 	var protocols, links sync.WaitGroup
-	failed := make(chan error, 6)
+	failed := make(chan error, 7)
 	start := func(group *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
 		group.Go(func() {
 			if err := run(ctx); err != nil {
@@ -115,6 +118,7 @@ func (m *mesh) run(ctx context.Context) error {
 	start(&protocols, up, "broadcast", m.broadcast.Run)
 	start(&protocols, up, "anti-entropy", m.antientropy.Run)
 	start(&protocols, up, "transfer of state", m.transfer.Run)
+	start(&protocols, up, "verification", m.verify.Run)
 	start(&protocols, up, "members", m.members.Run)
 	start(&protocols, up, "links to members", m.keepLinks)
 
@@ -165,6 +169,8 @@ func (m *mesh) Stream(ctx context.Context, from changeset.ActorID, s *transport.
 		err = m.antientropy.Serve(ctx, from, s)
 	case kindState:
 		err = m.transfer.Serve(ctx, from, s)
+	case kindVerify:
+		err = m.verify.Serve(ctx, from, s)
 	default:
 		s.Cancel(uint64(transport.CodeFrameUnsupported))
 	}
@@ -212,11 +218,16 @@ func (m *mesh) SendBatch(ctx context.Context, to changeset.ActorID, batch []broa
 func (n *Node) holds(id changeset.ID) bool { return n.store.Vector().Holds(id) }
 
 func (m *mesh) openSession(ctx context.Context, to changeset.ActorID) (antientropy.Stream, error) {
-	s, err := m.links.OpenBi(ctx, to, kindAntiEntropy)
+	return openStream[antientropy.Stream](ctx, m.links, to, kindAntiEntropy)
+}
+
+// openStream opens a bidirectional stream as what a protocol calls one.
+func openStream[S any](ctx context.Context, links *transport.Transport, to changeset.ActorID, k transport.Kind) (out S, err error) {
+	s, err := links.OpenBi(ctx, to, k)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	return s, nil
+	return any(s).(S), nil
 }
 
 func notInLog(err error) bool {

@@ -54,6 +54,7 @@ var layers = map[string]place{
 	"sync/broadcast":             {2, "sync"},
 	"sync/antientropy":           {2, "sync"},
 	"sync/transfer":              {2, "sync"},
+	"sync/verify":                {2, "sync"},
 	"sync/simtest":               {2, "sync"},
 	"api":                        {2, "api"},
 	"api/live":                   {2, "api"},

@@ -82,6 +82,7 @@ var goroutineOwners = map[string]string{
 	"sync/members.Members.Run":           "Run waits for the pump and the seeker",
 	"sync/members.dialer.call":           "at most dialGoroutines; close waits for them",
 	"sync/transfer.guard":                "guarded.end waits for it",
+	"sync/verify.watch":                  "the function that it returns waits for it",
 	"transport.Transport.Run":            "Run waits for the notifier",
 	"transport.Transport.attach":         "attach waits for the link's two",
 	"transport.Transport.shareDial":      "Run waits, in shut; at most maxDials",

@@ -36,6 +36,7 @@ func (n *Node) Status() api.Status {
 	}
 	s.Missing = n.missing(m, v)
 	s.Filling = n.filling()
+	s.Unequal = m.unequal()
 	s.WAL = walStatus(n.store.WAL())
 	s.Log = api.Log(n.store.Log())
 	s.Queues = n.queues(m)
@@ -102,6 +103,7 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 		out["link."+e.Code.Error()] += e.Count
 	}
 	for name, count := range map[string]uint64{
+		"verify.unequal":          m.verify.Stats().Unequal,
 		"link.stray_packets":      m.links.Stats().StrayPackets,
 		"store.forked":            n.store.Forks(),
 		"store.new_actor":         n.store.Renewals(),

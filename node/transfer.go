@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/store"
@@ -15,11 +16,7 @@ func (m *mesh) newTransfer() *transfer.Loop {
 	return transfer.New(transfer.Config{
 		Store: stateStore{m.node.store}, Sources: m.stateSources, Held: m.anyHolds, Log: m.node.log,
 		Open: func(ctx context.Context, to changeset.ActorID) (transfer.Stream, error) {
-			s, err := m.links.OpenBi(ctx, to, kindState)
-			if err != nil {
-				return nil, err
-			}
-			return s, nil
+			return openStream[transfer.Stream](ctx, m.links, to, kindState)
 		},
 	})
 }
@@ -53,12 +50,9 @@ func (m *mesh) stateSources() (out transfer.Lacking) {
 		held += v.Entry(actor).Applied.Len()
 	}
 	out.Most = out.Versions > held
-	linked := map[changeset.ActorID]bool{}
-	for _, p := range m.links.Peers() {
-		linked[p.Actor] = true
-	}
+	linked := m.linkedPeers()
 	for _, u := range m.antientropy.Unserved() {
-		if linked[u.Peer] && len(u.Needs) > 0 {
+		if slices.Contains(linked, u.Peer) && len(u.Needs) > 0 {
 			out.Peers = append(out.Peers, u.Peer)
 		}
 	}
@@ -67,12 +61,14 @@ func (m *mesh) stateSources() (out transfer.Lacking) {
 
 // anyHolds reports whether a linked peer said that it holds one of these versions.
 func (m *mesh) anyHolds(needs []versions.Need) bool {
+	return slices.ContainsFunc(m.linkedPeers(), func(peer changeset.ActorID) bool { return m.node.store.PeerHolds(peer, needs) })
+}
+
+func (m *mesh) linkedPeers() (actors []changeset.ActorID) {
 	for _, p := range m.links.Peers() {
-		if m.node.store.PeerHolds(p.Actor, needs) {
-			return true
-		}
+		actors = append(actors, p.Actor)
 	}
-	return false
+	return actors
 }
 
 // lastFailure says why the last attempt to transfer state failed, "" if it did not.

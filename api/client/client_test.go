@@ -223,7 +223,7 @@ func TestClosingRowsEndsTheQuery(t *testing.T) {
 func TestStatusReadyReload(t *testing.T) {
 	want := api.Status{
 		Actor: actor, Cluster: "c", Version: "v1", Heads: map[changeset.ActorID]changeset.Version{actor: 3},
-		VectorDigest: api.Digest{1}, Members: []api.Member{{Actor: actor, State: "alive", RTT: 0.5}}, Parked: []api.Parked{}, Forked: []api.Forked{}, Missing: []api.Missing{},
+		VectorDigest: api.Digest{1}, Members: []api.Member{{Actor: actor, State: "alive", RTT: 0.5}}, Parked: []api.Parked{}, Forked: []api.Forked{}, Missing: []api.Missing{}, Unequal: []api.Unequal{},
 	}
 	var notReady error
 	c := mirrorNode(t, api.Config{

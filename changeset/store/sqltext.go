@@ -1,6 +1,10 @@
 package store
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/patinadb/patina/changeset"
+)
 
 // The tokens of SQL text, as far as schema statements need them. Introspection
 // is the authority on every definition; tokens tell only what it cannot: which
@@ -37,20 +41,7 @@ func (t token) isName() bool {
 }
 
 // foldName folds ASCII case, as SQLite compares names.
-func foldName(s string) string {
-	for i := range len(s) {
-		if c := s[i]; 'A' <= c && c <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if 'A' <= b[i] && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
-}
+func foldName(s string) string { return changeset.FoldName(s) }
 
 // sameName reports whether SQLite takes a and b for one name.
 func sameName(a, b string) bool { return len(a) == len(b) && foldName(a) == foldName(b) }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -92,7 +93,13 @@ func printStatus(c *cli.Context, s *client.Status) error {
 			return err
 		}
 	}
-	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), forked.flushIfAny(), missing.flushIfAny(), printLogs(c, s))
+	unequal := newGrid(c.App.Writer, "ROWS DIFFER FROM", "SINCE", "TABLES").after("\n")
+	for _, u := range s.Unequal {
+		if err := unequal.add(u.Peer.String(), printable(u.Since), printable(strings.Join(u.Tables, ", "))); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(heads.flushIfAny(), queues.flushIfAny(), parked.flushIfAny(), forked.flushIfAny(), missing.flushIfAny(), unequal.flushIfAny(), printLogs(c, s))
 }
 
 // printLogs tells of a log of changesets that stays beyond its bounds, and of a
