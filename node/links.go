@@ -53,6 +53,9 @@ func (m *mesh) keepLinks(ctx context.Context) error {
 		case actor := <-done:
 			delete(pending, actor)
 		case <-ticks.C:
+			for _, peer := range m.linkedPeers() {
+				m.node.store.KnowPeer(peer)
+			}
 			todo = append(m.unlinked(), m.oneOfTheDead()...)
 		case <-m.wake:
 			todo = m.unlinked()

@@ -56,7 +56,6 @@
 //	__patina_sum        clock sum of each table when the state was saved, and for which
 //	                    columns (sums.go)
 //	__patina_parked     ordinal<<40|version, packed changeset, reason (parked.go)
-//	__patina_peer       actor id of a peer, when it was last heard of, in ms (peers.go)
 //	__patina_fork       actor id with two histories, reason (fork.go)
 //	__patina_meta       name and value: format, cluster, who we are (meta.go), adopting
 //	                    with the digest of the schema while Adopt is at work, journal

@@ -136,7 +136,7 @@ func (p *pruning) look() error {
 		if !p.overdue(&e) {
 			continue
 		}
-		floor, _ := p.store.peers.lowest(actor)
+		floor, _ := p.store.peers.lowest(actor, p.now)
 		p.limits[ord] = min(floor, p.vector.Entry(actor).Applied.Last()-1)
 		if !p.stays(&e) {
 			p.oldest = append(p.oldest, e)
@@ -153,7 +153,7 @@ func (p *pruning) stays(e *logEntry) bool {
 	}
 	actor := p.actors.ids[e.ord]
 	if p.held == "" && e.version < p.vector.Entry(actor).Applied.Last() {
-		floor, peer := p.store.peers.lowest(actor)
+		floor, peer := p.store.peers.lowest(actor, p.now)
 		p.held = fmt.Sprintf("peer %v has not said that it holds versions of %v above %d", peer, actor, floor)
 	}
 	return true

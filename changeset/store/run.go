@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"time"
 )
@@ -95,7 +94,7 @@ func (w *writer) catchUp() {
 	if w.retries.isDue(now) {
 		w.turn(applyTurn, func() { w.retryParked(now) })
 	}
-	if err := errors.Join(w.savePeers(now), w.pruneLog(now)); err != nil {
+	if err := w.pruneLog(now); err != nil {
 		w.log.Error("the log of changesets is not pruned", "err", err)
 		w.nextPrune = now.Add(pruneAfterStart)
 	}

@@ -373,9 +373,6 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.loadState(); err != nil {
 		return fmt.Errorf("%s: read what is applied: %w", cfg.Path, err)
 	}
-	if err := w.loadPeers(); err != nil {
-		return fmt.Errorf("%s: read who the peers are: %w", cfg.Path, err)
-	}
 	w.nextPrune = cfg.Now().Add(pruneAfterStart)
 	mark, err := w.timeMark()
 	if err != nil {
