@@ -252,6 +252,13 @@ func (l memberLinks) OpenStream(ctx context.Context, to changeset.ActorID) (net.
 	return s.NetConn(), nil
 }
 
+// Answers implements members.Links.
+func (l memberLinks) Answers(actor changeset.ActorID, within time.Duration) bool {
+	l.Probe(actor)
+	at, ok := l.LastReceived(actor)
+	return ok && time.Since(at) <= within
+}
+
 // Connect implements members.Links.
 func (l memberLinks) Connect(ctx context.Context, addr netip.AddrPort) (changeset.ActorID, error) {
 	p, err := l.Dial(ctx, addr)

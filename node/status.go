@@ -104,6 +104,9 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 	}
 	for name, count := range map[string]uint64{
 		"verify.unequal":          m.verify.Stats().Unequal,
+		"members.refused_packets": m.members.Refused().Packets,
+		"members.refused_streams": m.members.Refused().Streams,
+		"members.too_many":        m.members.Refused().Members,
 		"link.stray_packets":      m.links.Stats().StrayPackets,
 		"store.forked":            n.store.Forks(),
 		"store.new_actor":         n.store.Renewals(),

@@ -26,6 +26,14 @@ func (t *Transport) SendDatagram(to changeset.ActorID, b []byte) error {
 	return nil
 }
 
+// Probe asks a linked peer's process for a sign of life, which LastReceived
+// shows. Like SendDatagram it never blocks, and may be lost.
+func (t *Transport) Probe(to changeset.ActorID) {
+	if l := t.links.best(to); l != nil {
+		l.enqueue(encodeDatagram(datagramProbe, nil))
+	}
+}
+
 // OpenUni opens a stream that only this end writes. It waits while the peer
 // has too many open streams of ours.
 func (t *Transport) OpenUni(ctx context.Context, to changeset.ActorID, k Kind) (*Stream, error) {

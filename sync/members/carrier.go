@@ -28,6 +28,8 @@ type directory interface {
 	address(actor changeset.ActorID) netip.AddrPort
 	// admits reports whether no later process of the actor is known.
 	admits(actor changeset.ActorID, epoch uint64) bool
+	// guard returns a stream on which nothing comes but what nodes of ours send.
+	guard(peer changeset.ActorID, conn net.Conn, incoming bool) net.Conn
 }
 
 // carrier is the library's transport over Links. Until the end, nothing that the
@@ -144,7 +146,7 @@ func (c *carrier) dial(ctx context.Context, to memberlist.Address) (net.Conn, er
 		if !c.known.admits(actor, epoch) {
 			return nil, fmt.Errorf("members: %s was replaced by a later process", to.Name)
 		}
-		if conn, err := c.links.OpenStream(ctx, actor); !errors.Is(err, ErrNoLink) {
+		if conn, err := c.openStream(ctx, actor); !errors.Is(err, ErrNoLink) {
 			return conn, err
 		}
 	}
@@ -159,7 +161,15 @@ func (c *carrier) dial(ctx context.Context, to memberlist.Address) (net.Conn, er
 	if named && found != actor {
 		return nil, fmt.Errorf("members: %s lives at %s, not %s", found, addr, actor)
 	}
-	return c.links.OpenStream(ctx, found)
+	return c.openStream(ctx, found)
+}
+
+func (c *carrier) openStream(ctx context.Context, to changeset.ActorID) (net.Conn, error) {
+	conn, err := c.links.OpenStream(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return c.known.guard(to, conn, false), nil
 }
 
 // pump hands queued packets to the library until the end.

@@ -36,6 +36,8 @@ func (s *slowLinks) SendDatagram(_ changeset.ActorID, b []byte) error {
 	return nil
 }
 
+func (s *slowLinks) Answers(changeset.ActorID, time.Duration) bool { return false }
+
 func (s *slowLinks) OpenStream(context.Context, changeset.ActorID) (net.Conn, error) {
 	return nil, ErrNoLink
 }
@@ -54,6 +56,8 @@ type nobody struct{}
 
 func (nobody) address(changeset.ActorID) netip.AddrPort      { return netip.AddrPort{} }
 func (nobody) admits(_ changeset.ActorID, epoch uint64) bool { return epoch > 0 }
+
+func (nobody) guard(_ changeset.ActorID, conn net.Conn, _ bool) net.Conn { return conn }
 
 func TestPacketsWaitForALinkWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

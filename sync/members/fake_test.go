@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -27,6 +28,9 @@ type fakeNet struct {
 	cut     func(a, b netip.AddrPort) bool // partition
 	nodes   map[netip.AddrPort]*fakeNode   // that run
 	running sync.WaitGroup
+	limit   int  // in the place of MaxMembers, if not 0
+	mute    bool // links give no sign of life
+	resolve func(host string) ([]netip.Addr, error)
 }
 
 type fakeNode struct {
@@ -39,9 +43,28 @@ type fakeNode struct {
 	up      bool
 	links   map[changeset.ActorID]*fakeNode
 
+	log lockedBuffer // warnings
+
 	mu      sync.Mutex
 	events  []Event
 	digests map[changeset.ActorID][32]byte
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func newFakeNet(t *testing.T, oneWay time.Duration, loss float64) *fakeNet {
@@ -60,19 +83,32 @@ func testAddr(i int) netip.AddrPort {
 
 // start runs actor i at an address, with seeds by number.
 func (n *fakeNet) start(i int, epoch uint64, addr netip.AddrPort, seeds ...int) *fakeNode {
-	node := &fakeNode{net: n, actor: testActor(i), addr: addr, ended: make(chan struct{}), up: true,
-		links: map[changeset.ActorID]*fakeNode{}, digests: map[changeset.ActorID][32]byte{}}
 	var texts []string
 	for _, s := range seeds {
 		texts = append(texts, testAddr(s).String())
 	}
+	return n.startWith(i, epoch, addr, texts...)
+}
+
+// startWith is start with seeds by text.
+func (n *fakeNet) startWith(i int, epoch uint64, addr netip.AddrPort, texts ...string) *fakeNode {
+	node := &fakeNode{net: n, actor: testActor(i), addr: addr, ended: make(chan struct{}), up: true,
+		links: map[changeset.ActorID]*fakeNode{}, digests: map[changeset.ActorID][32]byte{}}
 	m, err := New(Config{Actor: node.actor, Epoch: epoch, Addr: addr, APIAddr: "api-" + addr.String(), Version: "test",
-		Cluster: "cluster", Seeds: texts, Links: node, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Cluster: "cluster", Seeds: texts, Links: node, Log: slog.New(slog.NewTextHandler(&node.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.resolve(host)
+		},
 		Digest: func() [32]byte { return [32]byte{byte(i)} }, OnDigest: node.onDigest, OnChange: node.onChange})
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	node.members = m
+	if n.limit > 0 {
+		m.limit = n.limit
+	}
 	n.mu.Lock()
 	for _, other := range n.nodes { // a stateless reset ends what was linked to the earlier process
 		delete(other.links, node.actor)
@@ -204,6 +240,14 @@ func (f *fakeNode) Connect(ctx context.Context, addr netip.AddrPort) (changeset.
 			return peer.actor, nil
 		}
 	}
+}
+
+// Answers is what a link that repeats what is lost would say.
+func (f *fakeNode) Answers(actor changeset.ActorID, _ time.Duration) bool {
+	f.net.mu.Lock()
+	defer f.net.mu.Unlock()
+	peer := f.links[actor]
+	return peer != nil && !f.net.mute && f.up && peer.up && !f.net.cut(f.addr, peer.addr)
 }
 
 func (f *fakeNode) OpenStream(ctx context.Context, to changeset.ActorID) (net.Conn, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/patinadb/patina/changeset"
 )
@@ -26,4 +27,7 @@ type Links interface {
 	// Connect returns the actor that lives at an address after there is a link to
 	// it, which may have existed before. It obeys ctx.
 	Connect(ctx context.Context, addr netip.AddrPort) (changeset.ActorID, error)
+	// Answers reports whether something arrived from the actor, over a link that is
+	// up, within that time, and asks it for a sign of life. It never blocks.
+	Answers(actor changeset.ActorID, within time.Duration) bool
 }

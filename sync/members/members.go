@@ -19,6 +19,10 @@ import (
 // are noticed at once.
 const refreshEvery = time.Second
 
+// signOfLife is how old what a link brought may be to refute a suspicion: there is
+// time in it for three questions on a path that loses packets.
+const signOfLife = 3 * time.Second
+
 // Errors of New, Run and Leave.
 var (
 	ErrConfig     = errors.New("members: configuration")
@@ -61,6 +65,7 @@ type Members struct {
 	name    string
 	meta    []byte
 	carrier *carrier
+	bridge  *logBridge
 	kick    chan struct{} // capacity 1: the table changed
 	call    chan struct{} // capacity 1: the seeds changed
 	met     chan struct{}
@@ -71,6 +76,9 @@ type Members struct {
 	seeds   []seed
 	hasMet  bool
 	leaving bool
+	refused Refused
+	limit   int                    // MaxMembers; less in tests
+	names   map[string]bool        // that the library knows: its table when last read, and who came since
 	list    *memberlist.Memberlist // nil unless running
 	users   sync.WaitGroup         // of list, outside of Run
 }
@@ -115,7 +123,9 @@ func New(cfg Config) (*Members, error) {
 		roster: newRoster(Member{Actor: cfg.Actor, Epoch: cfg.Epoch, Addr: cfg.Addr,
 			APIAddr: cfg.APIAddr, Version: cfg.Version, State: Alive}),
 		seeds: seeds,
+		names: map[string]bool{}, limit: MaxMembers,
 	}
+	m.bridge = &logBridge{log: cfg.Log, now: cfg.Now}
 	m.carrier = newCarrier(cfg.Links, cfg.Addr, cfg.Cluster, m)
 	return m, nil
 }
@@ -171,7 +181,23 @@ func (m *Members) watch(ctx context.Context) {
 
 func (m *Members) refresh(rows []row) {
 	m.mu.Lock()
-	events := m.roster.update(rows, m.cfg.Now())
+	doubted := m.roster.doubted(rows)
+	m.mu.Unlock()
+	alive := map[changeset.ActorID]bool{}
+	for _, actor := range doubted {
+		if m.cfg.Links.Answers(actor, signOfLife) {
+			alive[actor] = true
+		}
+	}
+	m.mu.Lock()
+	clear(m.names)
+	for _, w := range rows {
+		m.names[w.name] = true
+	}
+	events := m.roster.update(rows, alive, m.cfg.Now())
+	if len(m.roster.refuted()) > 0 {
+		poke(m.call)
+	}
 	if !m.hasMet && m.roster.company() {
 		m.hasMet = true
 		close(m.met)
@@ -216,11 +242,26 @@ func (m *Members) SetSeeds(seeds []string) error {
 
 // Datagram takes a membership datagram of a peer, which owns b no more. It never
 // blocks; when 256 wait, the datagram is lost.
-func (m *Members) Datagram(from changeset.ActorID, b []byte) { m.carrier.datagram(from, b) }
+func (m *Members) Datagram(from changeset.ActorID, b []byte) {
+	if err := checkPacket(b); err != nil {
+		m.refuse(from, &m.refused.Packets, err)
+		return
+	}
+	m.carrier.datagram(from, b)
+}
 
 // Stream takes a membership stream of a peer and returns when it is done with, and
 // closed.
-func (m *Members) Stream(_ changeset.ActorID, conn net.Conn) { m.carrier.stream(conn) }
+func (m *Members) Stream(from changeset.ActorID, conn net.Conn) {
+	m.carrier.stream(m.guard(from, conn, true))
+}
+
+// guard implements directory.
+func (m *Members) guard(peer changeset.ActorID, conn net.Conn, incoming bool) net.Conn {
+	return &guardedConn{Conn: conn, incoming: incoming, refused: func(err error) {
+		m.refuse(peer, &m.refused.Streams, err)
+	}}
+}
 
 // Leave says good-bye and returns when that was sent, which takes about a second,
 // or when the timeout is over. Run goes on until its context is done.

@@ -2,6 +2,7 @@ package members
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -263,6 +264,95 @@ func TestLossyNetworkKillsNobody(t *testing.T) {
 				t.Errorf("queue %s dropped %d", q.Name, q.Dropped)
 			}
 		}
+		for _, f := range nodes {
+			if r := f.members.Refused(); r != (Refused{}) {
+				t.Errorf("%s refused what others of us sent: %+v", f.addr, r)
+			}
+		}
+	})
+}
+
+// TestLiveLinkRefutesSuspicion: where packets are lost so often that the library
+// declares members dead, those whose links still bring something are not.
+func TestLiveLinkRefutesSuspicion(t *testing.T) {
+	deaths := func(mute bool) (count int) {
+		synctest.Test(t, func(t *testing.T) {
+			n := newFakeNet(t, 100*time.Millisecond, 0)
+			defer n.stopAll()
+			n.mute = mute
+			nodes := n.cluster(12)
+			within(t, time.Minute, "met", allSee(nodes, Alive))
+			time.Sleep(30 * time.Second) // each has probed each: all are linked
+			n.mu.Lock()
+			n.loss = 0.45
+			n.mu.Unlock()
+			time.Sleep(5 * time.Minute)
+			for _, f := range nodes {
+				f.mu.Lock()
+				for _, e := range f.events {
+					if e.Member.State == Dead || e.Member.State == Suspect && !mute {
+						count++
+					}
+				}
+				f.mu.Unlock()
+			}
+			if mute {
+				return
+			}
+			if !allSee(nodes, Alive)() {
+				t.Error("not everybody is alive")
+			}
+			nodes[3].kill()
+			within(t, 20*time.Second, "a death is seen all the same", func() bool {
+				for i, f := range nodes {
+					if i != 3 && f.sees(4) != Dead {
+						return false
+					}
+				}
+				return true
+			})
+		})
+		return count
+	}
+	if n := deaths(true); n == 0 {
+		t.Error("the library alone declares nobody dead: the test shows nothing")
+	} else {
+		t.Logf("the library alone: %d deaths", n)
+	}
+	if n := deaths(false); n > 0 {
+		t.Errorf("%d deaths and suspicions although every link was up", n)
+	}
+}
+
+// TestSeedNamesAreResolvedAgain: a name that leads elsewhere later, or nowhere at
+// first, is followed.
+func TestSeedNamesAreResolvedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t, 20*time.Millisecond, 0)
+		defer n.stopAll()
+		a := n.start(1, 1, testAddr(1))
+		n.resolve = func(host string) ([]netip.Addr, error) { return nil, fmt.Errorf("no such host %s", host) }
+		b := n.startWith(2, 1, testAddr(2), "seed.internal:7000")
+		time.Sleep(time.Minute)
+		n.mu.Lock()
+		n.resolve = func(string) ([]netip.Addr, error) { return []netip.Addr{testAddr(77).Addr()}, nil }
+		n.mu.Unlock()
+		time.Sleep(time.Minute)
+		if b.sees(1) != "" {
+			t.Fatal("met already")
+		}
+		n.mu.Lock()
+		n.resolve = func(string) ([]netip.Addr, error) { return []netip.Addr{testAddr(1).Addr()}, nil }
+		n.mu.Unlock()
+		within(t, 20*time.Second, "joined", allSee([]*fakeNode{a, b}, Alive))
+		// The seed moves; who is alone by then finds it where the name leads now.
+		a.kill()
+		within(t, 30*time.Second, "alone", func() bool { return b.sees(1) == Dead })
+		a = n.start(1, 2, testAddr(5))
+		n.mu.Lock()
+		n.resolve = func(string) ([]netip.Addr, error) { return []netip.Addr{testAddr(5).Addr()}, nil }
+		n.mu.Unlock()
+		within(t, 30*time.Second, "joined elsewhere", allSee([]*fakeNode{a, b}, Alive))
 	})
 }
 

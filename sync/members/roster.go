@@ -52,7 +52,9 @@ type row struct {
 	state State
 }
 
-// roster holds every actor once. Invariant: a record's epoch never falls.
+// roster holds every actor once. Invariants: a record's epoch never falls; who the
+// library suspects or holds dead is shown alive while the link to it brings
+// something.
 type roster struct {
 	self    Member
 	records map[changeset.ActorID]*record
@@ -61,15 +63,15 @@ type roster struct {
 type record struct {
 	Member
 	since time.Time // of the state
+	heard State     // what the library says, which a live link may refute
 }
 
 func newRoster(self Member) *roster {
 	return &roster{self: self, records: map[changeset.ActorID]*record{}}
 }
 
-// update takes the library's whole table and returns what changed, sorted by
-// actor. The table forgets the dead after a while; the roster does not.
-func (r *roster) update(rows []row, now time.Time) []Event {
+// heard returns the latest process of each other actor in the library's table.
+func (r *roster) heard(rows []row) map[changeset.ActorID]Member {
 	heard := map[changeset.ActorID]Member{}
 	for _, w := range rows {
 		m, ok := w.member()
@@ -80,6 +82,42 @@ func (r *roster) update(rows []row, now time.Time) []Event {
 			heard[m.Actor] = m
 		}
 	}
+	return heard
+}
+
+// doubted returns the actors about whom a live link should be asked, before the
+// table is taken over.
+func (r *roster) doubted(rows []row) (out []changeset.ActorID) {
+	heard := r.heard(rows)
+	for actor, m := range heard {
+		if m.State == Suspect || m.State == Dead {
+			out = append(out, actor)
+		}
+	}
+	for actor, rec := range r.records {
+		if _, ok := heard[actor]; !ok && rec.heard != Left {
+			out = append(out, actor)
+		}
+	}
+	return out
+}
+
+// refuted returns the addresses of those whom the library holds dead, or has
+// forgotten, and a live link does not.
+func (r *roster) refuted() (out []netip.AddrPort) {
+	for _, rec := range r.records {
+		if rec.heard == Dead && rec.State.Here() {
+			out = append(out, rec.Addr)
+		}
+	}
+	return out
+}
+
+// update takes the library's whole table and returns what changed, sorted by
+// actor. The table forgets the dead after a while; the roster does not. alive are
+// those whose links say so.
+func (r *roster) update(rows []row, alive map[changeset.ActorID]bool, now time.Time) []Event {
+	heard := r.heard(rows)
 	var events []Event
 	for actor, m := range heard {
 		rec := r.records[actor]
@@ -93,6 +131,10 @@ func (r *roster) update(rows []row, now time.Time) []Event {
 				m.State = Dead
 			}
 		}
+		rec.heard = m.State
+		if alive[actor] && (m.State == Suspect || m.State == Dead) {
+			m.State = Alive
+		}
 		m.RTT = rec.RTT
 		if rec.Member != m {
 			if rec.State != m.State {
@@ -103,8 +145,16 @@ func (r *roster) update(rows []row, now time.Time) []Event {
 		}
 	}
 	for actor, rec := range r.records {
-		if _, ok := heard[actor]; !ok && rec.State.Here() {
-			rec.State, rec.since = Dead, now
+		if _, ok := heard[actor]; ok || rec.State == Left {
+			continue
+		}
+		rec.heard = Dead
+		state := Dead
+		if alive[actor] {
+			state = Alive
+		}
+		if rec.State != state {
+			rec.State, rec.since = state, now
 			events = append(events, Event{rec.Member})
 		}
 	}
@@ -197,7 +247,7 @@ func (r *roster) company() bool {
 func (r *roster) absent(seeds []netip.AddrPort) []netip.AddrPort {
 	taken := map[netip.AddrPort]bool{r.self.Addr: true}
 	for _, rec := range r.records {
-		if rec.State.Here() {
+		if rec.heard.Here() {
 			taken[rec.Addr] = true
 		}
 	}
@@ -209,7 +259,7 @@ func (r *roster) absent(seeds []netip.AddrPort) []netip.AddrPort {
 		}
 	}
 	for _, rec := range r.records {
-		if rec.State == Dead {
+		if rec.heard == Dead {
 			add(rec.Addr)
 		}
 	}

@@ -53,10 +53,43 @@ func TestRosterFollowsTheTable(t *testing.T) {
 		r := testRoster()
 		var events []Event
 		for _, rows := range tc.tables {
-			events = r.update(rows, time.Unix(0, 0))
+			events = r.update(rows, nil, time.Unix(0, 0))
 		}
 		if got := show(r); got != tc.want || len(events) != tc.events {
 			t.Errorf("%s: %q and %d events, want %q and %d", tc.desc, got, len(events), tc.want, tc.events)
+		}
+	}
+}
+
+// A link that lives refutes suspicion and death, not a good-bye; when it falls
+// silent, the library is right.
+func TestRosterBelievesLiveLinks(t *testing.T) {
+	linked := map[changeset.ActorID]bool{testActor(1): true}
+	r := testRoster()
+	for _, step := range []struct {
+		desc    string
+		rows    []row
+		alive   map[changeset.ActorID]bool
+		want    string
+		refuted int
+	}{
+		{"suspect and linked", []row{testRow(1, 1, Suspect), testRow(2, 1, Suspect)}, linked, "1.1 alive; 2.1 suspect; ", 0},
+		{"dead and linked", []row{testRow(1, 1, Dead), testRow(2, 1, Dead)}, linked, "1.1 alive; 2.1 dead; ", 1},
+		{"forgotten and linked", nil, linked, "1.1 alive; 2.1 dead; ", 1},
+		{"forgotten", nil, nil, "1.1 dead; 2.1 dead; ", 0},
+		{"linked again", nil, linked, "1.1 alive; 2.1 dead; ", 1},
+		{"seen again", []row{testRow(1, 1, Alive)}, nil, "1.1 alive; 2.1 dead; ", 0},
+		{"left", []row{testRow(1, 1, Left)}, linked, "1.1 left; 2.1 dead; ", 0},
+		{"left and forgotten", nil, linked, "1.1 left; 2.1 dead; ", 0},
+	} {
+		for _, actor := range r.doubted(step.rows) {
+			if step.alive[actor] && actor != testActor(1) {
+				t.Errorf("%s: %v is asked about", step.desc, actor)
+			}
+		}
+		r.update(step.rows, step.alive, time.Unix(0, 0))
+		if got := show(r); got != step.want || len(r.refuted()) != step.refuted {
+			t.Errorf("%s: %q, %d refuted; want %q, %d", step.desc, got, len(r.refuted()), step.want, step.refuted)
 		}
 	}
 }
@@ -67,7 +100,7 @@ func TestRosterKeepsMembersWithUnreadableMeta(t *testing.T) {
 	newer.meta = []byte{metaVersion + 1, 1, 2, 3}
 	foreign := testRow(2, 1, Alive)
 	foreign.meta = appendMeta(nil, meta{testActor(3), 1, "api", "v"})
-	r.update([]row{newer, foreign}, time.Unix(0, 0))
+	r.update([]row{newer, foreign}, nil, time.Unix(0, 0))
 	for _, m := range r.list() {
 		if m.APIAddr != "" {
 			t.Errorf("%+v has an API address", m)
@@ -81,19 +114,19 @@ func TestRosterKeepsMembersWithUnreadableMeta(t *testing.T) {
 func TestRosterForgets(t *testing.T) {
 	r := testRoster()
 	start := time.Unix(0, 0)
-	r.update([]row{testRow(1, 1, Left), testRow(2, 1, Dead), testRow(3, 1, Alive)}, start)
-	r.update([]row{testRow(3, 1, Alive)}, start.Add(leftKept))
+	r.update([]row{testRow(1, 1, Left), testRow(2, 1, Dead), testRow(3, 1, Alive)}, nil, start)
+	r.update([]row{testRow(3, 1, Alive)}, nil, start.Add(leftKept))
 	if show(r) != "1.1 left; 2.1 dead; 3.1 alive; " {
 		t.Error("after an hour:", show(r))
 	}
-	r.update([]row{testRow(3, 1, Alive)}, start.Add(leftKept+1))
+	r.update([]row{testRow(3, 1, Alive)}, nil, start.Add(leftKept+1))
 	if show(r) != "2.1 dead; 3.1 alive; " {
 		t.Error("after more than an hour:", show(r))
 	}
 	for i := range deadKept + 10 { // each of them dies after the ones before
 		var a changeset.ActorID
 		a[0], a[1], a[2], a[3] = 8, byte(i>>8), byte(i), 1
-		r.update([]row{testRow(3, 1, Alive), {formatName(a, 1), testAddr(8), nil, Dead}}, start.Add(leftKept+time.Duration(i+2)))
+		r.update([]row{testRow(3, 1, Alive), {formatName(a, 1), testAddr(8), nil, Dead}}, nil, start.Add(leftKept+time.Duration(i+2)))
 	}
 	if n := len(r.list()); n != deadKept+2 {
 		t.Errorf("%d are listed", n)
@@ -108,7 +141,7 @@ func TestRosterForgets(t *testing.T) {
 
 func TestRosterCallsTheAbsentOnly(t *testing.T) {
 	r := testRoster()
-	r.update([]row{testRow(1, 1, Left), testRow(2, 1, Dead), testRow(3, 1, Alive), testRow(4, 1, Suspect)}, time.Unix(0, 0))
+	r.update([]row{testRow(1, 1, Left), testRow(2, 1, Dead), testRow(3, 1, Alive), testRow(4, 1, Suspect)}, nil, time.Unix(0, 0))
 	got := r.absent([]netip.AddrPort{testAddr(9), testAddr(3), testAddr(4), testAddr(5), testAddr(5), testAddr(2)})
 	if !slices.Equal(got, []netip.AddrPort{testAddr(2), testAddr(5)}) {
 		t.Error(got)
@@ -116,7 +149,7 @@ func TestRosterCallsTheAbsentOnly(t *testing.T) {
 	if !r.company() {
 		t.Error("in company of two it is alone")
 	}
-	r.update(nil, time.Unix(0, 0))
+	r.update(nil, nil, time.Unix(0, 0))
 	if r.company() {
 		t.Error("alone it is in company")
 	}
@@ -124,7 +157,7 @@ func TestRosterCallsTheAbsentOnly(t *testing.T) {
 
 func TestRosterAdmits(t *testing.T) {
 	r := testRoster()
-	r.update([]row{testRow(1, 5, Alive)}, time.Unix(0, 0))
+	r.update([]row{testRow(1, 5, Alive)}, nil, time.Unix(0, 0))
 	for _, tc := range []struct {
 		actor int
 		epoch uint64
@@ -139,14 +172,14 @@ func TestRosterAdmits(t *testing.T) {
 func TestRosterSmoothsRoundTrips(t *testing.T) {
 	r := testRoster()
 	r.measured(testActor(1), time.Second) // nobody
-	r.update([]row{testRow(1, 1, Alive)}, time.Unix(0, 0))
+	r.update([]row{testRow(1, 1, Alive)}, nil, time.Unix(0, 0))
 	for _, step := range []struct{ sample, want time.Duration }{{800, 800}, {0, 800}, {400, 600}, {680, 610}} {
 		r.measured(testActor(1), step.sample)
 		if got := r.records[testActor(1)].RTT; got != step.want {
 			t.Errorf("after %d: %d, want %d", step.sample, got, step.want)
 		}
 	}
-	if events := r.update([]row{testRow(1, 1, Alive)}, time.Unix(0, 0)); len(events) > 0 || r.records[testActor(1)].RTT == 0 {
+	if events := r.update([]row{testRow(1, 1, Alive)}, nil, time.Unix(0, 0)); len(events) > 0 || r.records[testActor(1)].RTT == 0 {
 		t.Error("a round-trip time is an event, or lost at an update")
 	}
 }

@@ -65,7 +65,13 @@ func (m *Members) targets(ctx context.Context, alone bool) []string {
 	absent := m.roster.absent(resolved)
 	m.mu.Unlock()
 	rand.Shuffle(len(absent), func(i, j int) { absent[i], absent[j] = absent[j], absent[i] })
+	m.mu.Lock()
+	refuted := m.roster.refuted()
+	m.mu.Unlock()
 	limit := 1
+	if len(refuted) > 0 { // it is here: tell the library
+		absent = append(refuted, absent...)
+	}
 	if alone {
 		limit = callsAlone
 	}

@@ -2,10 +2,13 @@ package members
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 )
+
+var errTooMany = fmt.Errorf("%w: more than %d members", errRefused, MaxMembers)
 
 var errNotAdmitted = errors.New("not a name of this cluster, or replaced by a later process")
 
@@ -32,7 +35,7 @@ func (m *Members) settings() *memberlist.Config {
 	c.DeadNodeReclaimTime = 10 * time.Second
 	h := hooks{m}
 	c.Delegate, c.Events, c.Alive, c.Ping = h, h, h, h
-	c.Logger = (&logBridge{log: m.cfg.Log, now: m.cfg.Now}).logger()
+	c.Logger = m.bridge.logger()
 	return c
 }
 
@@ -70,6 +73,10 @@ func (h hooks) NotifyAlive(n *memberlist.Node) error {
 	actor, epoch, ok := parseName(n.Name)
 	if !ok || !h.m.admits(actor, epoch) {
 		return errNotAdmitted
+	}
+	if !h.m.enter(n.Name) {
+		h.m.refuse(actor, &h.m.refused.Members, errTooMany)
+		return errTooMany
 	}
 	return nil
 }
