@@ -6,12 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patinadb/patina/node"
 	"github.com/patinadb/patina/node/nodetest"
 )
 
 // TestRandomScenarios lets clusters of three to five nodes write while paths lose
 // packets, partitions come and go, nodes die, restart, are copied and take new ids,
-// clocks jump, and a table appears on one node before it does on another. However
+// clocks jump, empty nodes join where logs were pruned, and a table appears on one node before it does on another. However
 // it went: once everybody runs with the same schema and reaches somebody, all are
 // equal, nothing acknowledged is lost, and a quiet row keeps its last write.
 func TestRandomScenarios(t *testing.T) {
@@ -29,12 +30,16 @@ type scenario struct {
 	t      *testing.T
 	rng    *rand.Rand
 	config nodetest.Config
+	short  bool // logs keep what a known peer may lack, and no more
 	log    []string
 }
 
 func newScenario(seed uint64) *scenario {
 	s := &scenario{rng: rand.New(rand.NewPCG(seed, 7))}
 	s.config = nodetest.Config{Nodes: 3 + s.rng.IntN(3), Seed: seed, Link: s.link()}
+	if s.short = seed%4 == 1; s.short {
+		s.config.Change = func(cfg *node.Config) { cfg.DB.Log.MaxAge = time.Minute }
+	}
 	for range s.config.Nodes {
 		s.config.Skew = append(s.config.Skew, s.skew())
 	}
@@ -75,7 +80,10 @@ func (s *scenario) run() {
 			}
 		}
 	})
-	w := s.Begin(nodetest.Storm{Seed: s.config.Seed, Keys: 1 + s.rng.IntN(8), Writes: 150, Pause: 400 * time.Millisecond})
+	w := s.Begin(nodetest.Storm{Seed: s.config.Seed, Keys: 1 + s.rng.IntN(8), Writes: s.writes(), Pause: 400 * time.Millisecond})
+	if s.short {
+		time.Sleep(130 * time.Second) // then logs are pruned
+	}
 	for range 15 {
 		time.Sleep(s.between(0, 6*time.Second))
 		s.step()
@@ -91,15 +99,28 @@ func (s *scenario) run() {
 			m.Reload()
 		}
 	}
-	s.t.Logf("%d nodes, %+v: equal after %v", s.config.Nodes, s.config.Link, s.AwaitEqual(time.Minute))
+	equal := s.AwaitEqual(time.Minute)
+	var given uint64
+	for _, m := range s.Members() {
+		given += m.Node().Status().Counters["transfer.rows_given"]
+	}
+	s.t.Logf("%d nodes, %+v: %d rows given as state; equal after %v", s.config.Nodes, s.config.Link, given, equal)
 	w.CheckJournal()
 	s.quietRow()
+}
+
+// writes is how many each member makes, so that they go on under the faults.
+func (s *scenario) writes() int {
+	if s.short {
+		return 420
+	}
+	return 150
 }
 
 // step does one thing to the cluster.
 func (s *scenario) step() {
 	m := s.any()
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(11) {
 	case 0:
 		side := s.rng.IntN(1 << s.config.Nodes)
 		var groups [2][]*nodetest.Member
@@ -157,6 +178,13 @@ func (s *scenario) step() {
 		s.note("%s is copied", m.Name)
 		copied := s.Copy(m)
 		copied.Start()
+	case 10:
+		if len(s.Members()) > s.config.Nodes+1 {
+			return
+		}
+		joined := s.Add(nil)
+		s.note("%s joins with an empty file", joined.Name)
+		joined.Start()
 	}
 }
 

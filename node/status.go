@@ -103,6 +103,7 @@ func (n *Node) counters(m *mesh) map[string]uint64 {
 		out["link."+e.Code.Error()] += e.Count
 	}
 	for name, count := range map[string]uint64{
+		"transfer.rows_given":     m.transfer.Given(),
 		"verify.unequal":          m.verify.Stats().Unequal,
 		"members.refused_packets": m.members.Refused().Packets,
 		"members.refused_streams": m.members.Refused().Streams,

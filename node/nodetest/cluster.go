@@ -24,9 +24,10 @@ type Config struct {
 	Nodes  int
 	Seed   uint64
 	Link   Link
-	Schema string          // of every node
-	Skew   []time.Duration // by node, how far its clock is ahead; missing ones are 0
-	Level  slog.Level      // of what is kept of the logs, to print when the test fails; default info
+	Schema string             // of every node
+	Skew   []time.Duration    // by node, how far its clock is ahead; missing ones are 0
+	Change func(*node.Config) // of every node, before its own; nil: none
+	Level  slog.Level         // of what is kept of the logs, to print when the test fails; default info
 }
 
 // Cluster is some nodes on one network. It is driven by the goroutine of the

@@ -104,6 +104,9 @@ func (m *Member) config() node.Config {
 		Listen:   func(context.Context) (net.PacketConn, error) { return m.listen() },
 		Listener: m.listener, Now: m.Now, Logger: m.cluster.log.logger(m.Name),
 	}
+	if change := m.cluster.cfg.Change; change != nil {
+		change(&cfg)
+	}
 	if m.change != nil {
 		m.change(&cfg)
 	}
