@@ -16,9 +16,11 @@ func (m *mesh) newVerify() *verify.Loop {
 		Open: func(ctx context.Context, to changeset.ActorID) (verify.Stream, error) {
 			return openStream[verify.Stream](ctx, m.links, to, kindVerify)
 		},
-		Sums: func() verify.Sums {
+		Sums: func() (verify.Sums, bool) {
+			before := m.node.store.Filling()
 			s := m.node.store.Sums()
-			return verify.Sums{Vector: s.Vector.Digest(), Schema: s.Schema, Tables: s.Tables}
+			whole := before == nil && m.node.store.Filling() == nil
+			return verify.Sums{Vector: s.Vector.Digest(), Schema: s.Schema, Tables: s.Tables}, whole
 		},
 	})
 }

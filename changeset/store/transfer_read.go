@@ -89,6 +89,9 @@ func (s *Store) readState(ctx context.Context, cursor []byte, held *versions.Vec
 		return p, err
 	}
 	p.Vector = s.Vector().AppliedOnly()
+	if s.Filling() != nil { // since: the vector does not say what the snapshot showed
+		return StatePart{}, ErrFilling
+	}
 	return p, nil
 }
 

@@ -26,8 +26,9 @@ type Stream interface {
 
 // Config is what a Loop is made of.
 type Config struct {
-	// Sums returns those of the last commit, without blocking.
-	Sums func() Sums
+	// Sums returns those of the last commit, without blocking; false while the
+	// database holds more than its vector says, since it is being filled.
+	Sums func() (Sums, bool)
 	// Open opens a stream to a peer that is up.
 	Open func(ctx context.Context, to changeset.ActorID) (Stream, error)
 	// Peers returns who is linked.
@@ -127,11 +128,12 @@ func (l *Loop) pause() time.Duration {
 func (l *Loop) round(ctx context.Context) bool {
 	peers := l.cfg.Peers()
 	l.forget(peers)
-	if len(peers) == 0 {
+	sums, ok := l.cfg.Sums()
+	if len(peers) == 0 || !ok {
 		return true
 	}
 	peer := peers[l.cfg.Rand.IntN(len(peers))]
-	v, tables, err := l.ask(ctx, peer)
+	v, tables, err := l.ask(ctx, peer, &sums)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.cfg.Log.Debug("no comparison", "peer", peer, "err", err)
@@ -143,7 +145,7 @@ func (l *Loop) round(ctx context.Context) bool {
 }
 
 // ask lets a peer compare.
-func (l *Loop) ask(ctx context.Context, peer changeset.ActorID) (v verdict, tables []string, err error) {
+func (l *Loop) ask(ctx context.Context, peer changeset.ActorID, sums *Sums) (v verdict, tables []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s, err := l.cfg.Open(ctx, peer)
@@ -151,7 +153,6 @@ func (l *Loop) ask(ctx context.Context, peer changeset.ActorID) (v verdict, tabl
 		return v, nil, err
 	}
 	defer watch(ctx, s)()
-	sums := l.cfg.Sums()
 	if err := errors.Join(s.Send(frameSums, sums.append(nil)), s.CloseSend()); err != nil {
 		return v, nil, err
 	}
@@ -187,8 +188,10 @@ func (l *Loop) Serve(ctx context.Context, from changeset.ActorID, s Stream) erro
 		s.Cancel(codeFault)
 		return fmt.Errorf("verify: %v: %w", from, err)
 	}
-	ours := l.cfg.Sums()
-	v, tables := compare(&ours, &theirs)
+	v, tables := moving, []string(nil)
+	if ours, ok := l.cfg.Sums(); ok {
+		v, tables = compare(&ours, &theirs)
+	}
 	l.note(from, v, tables)
 	return errors.Join(s.Send(frameVerdict, appendVerdict(nil, v, tables)), s.CloseSend())
 }

@@ -70,6 +70,7 @@ type world struct {
 	loops   [2]*Loop
 	linked  bool
 	opened  int
+	filling [2]bool
 	serving sync.WaitGroup
 }
 
@@ -79,7 +80,7 @@ func newWorld() *world {
 		w.sums[i] = Sums{Tables: map[string]changeset.Sum{"Item": {Low: 1}, "flag": {Low: 2, High: 3}}}
 		w.loops[i] = New(Config{
 			Rand: rand.New(rand.NewPCG(1, uint64(i))),
-			Sums: func() Sums { return w.sums[i] },
+			Sums: func() (Sums, bool) { return w.sums[i], !w.filling[i] },
 			Peers: func() []changeset.ActorID {
 				if !w.linked {
 					return nil
@@ -168,6 +169,23 @@ func TestNothingIsSaidWhileDigestsDiffer(t *testing.T) {
 	}
 }
 
+// TestNothingIsSaidOfAStoreThatIsBeingFilled, by either.
+func TestNothingIsSaidOfAStoreThatIsBeingFilled(t *testing.T) {
+	for i := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			w.filling[i] = true
+			w.sums[1].Tables = map[string]changeset.Sum{"item": {Low: 9}}
+			w.run(3 * period)
+			for _, l := range w.loops {
+				if s := l.Stats(); len(l.Unequal()) != 0 || s.Equal+s.Unequal != 0 {
+					t.Errorf("%+v, %v", s, l.Unequal())
+				}
+			}
+		})
+	}
+}
+
 // TestSilentPeer costs ten seconds.
 func TestSilentPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -177,7 +195,7 @@ func TestSilentPeer(t *testing.T) {
 			return client, nil
 		}
 		began := time.Now()
-		if _, _, err := w.loops[0].ask(t.Context(), actor(1)); err == nil || time.Since(began) != limit {
+		if _, _, err := w.loops[0].ask(t.Context(), actor(1), &w.sums[0]); err == nil || time.Since(began) != limit {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		_, server := newPipe()
