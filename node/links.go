@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,18 +23,75 @@ func (m *mesh) connect() {
 	}
 }
 
+// Pauses between attempts to link to a member that is here. They double, and each
+// is drawn between half and one and a half of its length.
+const (
+	firstPause = 500 * time.Millisecond
+	lastPause  = 30 * time.Second
+)
+
+// redial is what is known of attempts to link to a member.
+type redial struct {
+	epoch    uint64
+	addr     netip.AddrPort
+	failures int
+	next     time.Time // not before it
+}
+
+// redials is by actor. Only keepLinks uses it.
+type redials map[changeset.ActorID]*redial
+
+// due reports whether to call a member now. One that restarted or moved is a new
+// one.
+func (r redials) due(m members.Member, now time.Time) bool {
+	d := r[m.Actor]
+	if d == nil || d.epoch != m.Epoch || d.addr != m.Addr {
+		r[m.Actor] = &redial{epoch: m.Epoch, addr: m.Addr}
+		return true
+	}
+	return !now.Before(d.next)
+}
+
+// failed puts the next attempt off.
+func (r redials) failed(actor changeset.ActorID, now time.Time) {
+	d := r[actor]
+	if d == nil {
+		return
+	}
+	pause := min(lastPause, firstPause<<min(d.failures, 16))
+	d.failures++
+	d.next = now.Add(pause/2 + rand.N(pause))
+}
+
+// keep forgets all others.
+func (r redials) keep(list []members.Member) {
+	for actor := range r {
+		if !slices.ContainsFunc(list, func(m members.Member) bool { return m.Actor == actor }) {
+			delete(r, actor)
+		}
+	}
+}
+
+// attempt is one dial of keepLinks and how it ended.
+type attempt struct {
+	actor changeset.ActorID
+	err   error
+}
+
 // keepLinks sees that there is a link to every member that is here, and tells
-// broadcast the round-trip times. At each tick it also calls one of the dead:
+// broadcast the round-trip times. Every deadPeriod it also calls one of the dead:
 // until somebody does, the other side of a partition that has healed looks dead.
 // Membership calls them too, but less often than is wanted here.
 func (m *mesh) keepLinks(ctx context.Context) error {
-	ticks := time.NewTicker(linkPeriod)
+	ticks, deadTicks := time.NewTicker(linkPeriod), time.NewTicker(deadPeriod)
 	defer ticks.Stop()
+	defer deadTicks.Stop()
 	var dials sync.WaitGroup
 	defer dials.Wait()
+	calls := redials{}
 	pending := map[changeset.ActorID]bool{}
-	done := make(chan changeset.ActorID, dialsAtOnce)
-	todo := m.unlinked()
+	done := make(chan attempt, dialsAtOnce)
+	todo := m.unlinked(calls)
 	for {
 		for ; len(todo) > 0 && len(pending) < dialsAtOnce; todo = todo[1:] {
 			member := todo[0]
@@ -43,39 +102,52 @@ func (m *mesh) keepLinks(ctx context.Context) error {
 			dials.Go(func() {
 				dial, cancel := context.WithTimeout(ctx, dialTime)
 				defer cancel()
-				m.links.Dial(dial, member.Addr) // failures are logged there, and tried again
-				done <- member.Actor
+				_, err := m.links.Dial(dial, member.Addr) // logged there
+				done <- attempt{member.Actor, err}
 			})
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case actor := <-done:
-			delete(pending, actor)
-		case <-ticks.C:
-			for _, peer := range m.linkedPeers() {
-				m.node.store.KnowPeer(peer)
+		case a := <-done:
+			delete(pending, a.actor)
+			if a.err != nil {
+				calls.failed(a.actor, time.Now())
 			}
-			todo = append(m.unlinked(), m.oneOfTheDead()...)
+		case <-ticks.C:
+			todo = m.unlinked(calls)
+		case <-deadTicks.C:
+			for _, p := range m.links.Peers() {
+				m.broadcast.PeerUp(p.Actor, p.RTT)
+			}
+			todo = append(m.unlinked(calls), m.oneOfTheDead()...)
 		case <-m.wake:
-			todo = m.unlinked()
+			todo = m.unlinked(calls)
 		}
 	}
 }
 
-// unlinked returns the members that are here and have no link.
-func (m *mesh) unlinked() (out []members.Member) {
+// unlinked returns the members that are here, have no link, and are to be called
+// now, in random order: some may be out of reach for long.
+func (m *mesh) unlinked(calls redials) (due []members.Member) {
+	var lacking []members.Member
 	for _, member := range m.members.Members() {
 		if member.Actor == m.actor || !member.State.Here() {
 			continue
 		}
-		if p, ok := m.links.Peer(member.Actor); ok {
-			m.broadcast.PeerUp(p.Actor, p.RTT)
-		} else {
-			out = append(out, member)
+		if _, linked := m.links.Peer(member.Actor); !linked {
+			lacking = append(lacking, member)
 		}
 	}
-	return out
+	calls.keep(lacking)
+	now := time.Now()
+	for _, member := range lacking {
+		if calls.due(member, now) {
+			due = append(due, member)
+		}
+	}
+	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
+	return due
 }
 
 // oneOfTheDead returns a dead member without a link, if there is one, chosen at

@@ -145,7 +145,8 @@ func (m *mesh) run(ctx context.Context) error {
 const (
 	leaveTime  = time.Second     // to announce that we leave
 	dialTime   = 5 * time.Second // for one link
-	linkPeriod = 2 * time.Second // between looks for members without a link
+	linkPeriod = firstPause      // between looks for members without a link
+	deadPeriod = 2 * time.Second // between calls of one of the dead, and words of round-trip times
 )
 
 // Why a mesh ends although the node goes on.

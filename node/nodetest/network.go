@@ -34,6 +34,8 @@ type Network struct {
 	rng    *rand.Rand
 	link   Link
 	cuts   map[path]bool
+	nats   map[netip.AddrPort]bool
+	opened map[path]time.Time // by who is behind NAT: when it last sent to the other
 	conns  map[netip.AddrPort]*PacketConn
 	counts Counts
 }
@@ -44,7 +46,7 @@ type path struct{ from, to netip.AddrPort }
 func NewNetwork(seed uint64, link Link) *Network {
 	return &Network{
 		rng: rand.New(rand.NewPCG(seed, 1)), link: link,
-		cuts: map[path]bool{}, conns: map[netip.AddrPort]*PacketConn{},
+		cuts: map[path]bool{}, nats: map[netip.AddrPort]bool{}, opened: map[path]time.Time{}, conns: map[netip.AddrPort]*PacketConn{},
 	}
 }
 
@@ -75,6 +77,18 @@ func (n *Network) Cut(from, to netip.AddrPort) {
 	n.cuts[path{from, to}] = true
 }
 
+// natKept is how long a translator lets answers in after a packet went out.
+const natKept = 30 * time.Second
+
+// NAT puts an address behind a translator: packets reach it only from where it
+// has lately sent some to, and none from who is behind another one, as with those
+// that give each destination a port of its own.
+func (n *Network) NAT(addr netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.nats[addr] = true
+}
+
 // Heal undoes every Cut.
 func (n *Network) Heal() {
 	n.mu.Lock()
@@ -91,9 +105,12 @@ func (n *Network) Counts() Counts {
 
 // send decides what becomes of a packet and returns the delays after which
 // copies of it arrive.
-func (n *Network) send(size int) (delays []time.Duration) {
+func (n *Network) send(size int, from, to netip.AddrPort) (delays []time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.nats[from] {
+		n.opened[path{from, to}] = time.Now()
+	}
 	n.counts.Sent++
 	if size > MTU || n.rng.Float64() < n.link.Loss {
 		n.counts.Lost++
@@ -119,7 +136,8 @@ func (n *Network) arrive(p packet, to netip.AddrPort) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := n.conns[to]
-	if c == nil || c.dead.Load() || n.cuts[path{p.from, to}] {
+	shut := n.nats[to] && (n.nats[p.from] || time.Since(n.opened[path{to, p.from}]) > natKept)
+	if c == nil || c.dead.Load() || n.cuts[path{p.from, to}] || shut {
 		n.counts.Lost++
 		return
 	}
@@ -142,7 +160,7 @@ func (n *Network) release(c *PacketConn) {
 
 // write sends a copy of b.
 func (n *Network) write(b []byte, from, to netip.AddrPort) {
-	delays := n.send(len(b))
+	delays := n.send(len(b), from, to)
 	if len(delays) == 0 {
 		return
 	}

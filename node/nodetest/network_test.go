@@ -106,6 +106,33 @@ func TestCutIsOneWayAndStopsWhatIsOnItsWay(t *testing.T) {
 	})
 }
 
+func TestTranslatorLetsAnswersInOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, a, b := pair(t, Link{})
+		n.NAT(testAddr(1))
+		send(t, b, a, 1)
+		if got := received(t, a, time.Second); got != 0 {
+			t.Errorf("%d arrived unasked", got)
+		}
+		send(t, a, b, 1)
+		send(t, b, a, 1)
+		if to, back := received(t, b, time.Second), received(t, a, time.Second); to != 1 || back != 1 {
+			t.Errorf("%d went out, %d came back", to, back)
+		}
+		time.Sleep(natKept)
+		send(t, b, a, 1)
+		if got := received(t, a, time.Second); got != 0 {
+			t.Errorf("%d arrived although nothing went out for long", got)
+		}
+		n.NAT(testAddr(2))
+		send(t, a, b, 1)
+		send(t, b, a, 1)
+		if to, back := received(t, b, time.Second), received(t, a, time.Second); to != 0 || back != 0 {
+			t.Errorf("between two translators %d and %d arrived", to, back)
+		}
+	})
+}
+
 func TestKilledSocketIsSilentAndClosedOneIsFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, a, b := pair(t, Link{})
