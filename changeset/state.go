@@ -58,7 +58,7 @@ func (e *StateEncoder) Add(r *RowState) {
 	e.b = binary.AppendUvarint(e.b, uint64(len(r.Clock.Groups)))
 	values := r.Values
 	for _, g := range r.Clock.Groups {
-		e.b = appendColumnSet(e.b, g.Columns)
+		e.b = AppendColumnSet(e.b, g.Columns)
 		e.b = binary.BigEndian.AppendUint64(e.b, uint64(g.Stamp.Time))
 		e.actor(g.Stamp.Actor)
 		e.b = binary.AppendUvarint(e.b, uint64(g.Stamp.Version))
@@ -90,9 +90,9 @@ func (e *StateEncoder) Size() int { return len(e.b) }
 // Bytes returns the block. The encoder must not be used afterwards.
 func (e *StateEncoder) Bytes() []byte { return e.b }
 
-// appendColumnSet writes {0 … n-1} as the uvarint n<<1, any other set as the uvarint
+// AppendColumnSet appends {0 … n-1} as the uvarint n<<1, any other set as the uvarint
 // bytes<<1|1 and a little-endian bitmap whose last byte is not 0.
-func appendColumnSet(b []byte, s ColumnSet) []byte {
+func AppendColumnSet(b []byte, s ColumnSet) []byte {
 	if n, ok := s.Prefix(); ok {
 		return binary.AppendUvarint(b, uint64(n)<<1)
 	}
@@ -207,7 +207,7 @@ func (r *stateReader) stamp() (s Stamp) {
 	return s
 }
 
-// columnSet reads what appendColumnSet wrote of a table with n columns.
+// columnSet reads what AppendColumnSet wrote of a table with n columns.
 func (r *stateReader) columnSet(n int) (s ColumnSet) {
 	at := r.off
 	x := r.uvarint("columns")

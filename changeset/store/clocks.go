@@ -19,25 +19,10 @@ import (
 func (t *actorTable) appendClock(b []byte, k *changeset.Clock) []byte {
 	b = binary.AppendUvarint(b, uint64(k.CausalLength))
 	for _, g := range k.Groups {
-		b = appendColumns(b, g.Columns)
+		b = changeset.AppendColumnSet(b, g.Columns)
 		b = t.appendStamp(b, g.Stamp)
 	}
 	return b
-}
-
-func appendColumns(b []byte, s changeset.ColumnSet) []byte {
-	if n, ok := s.Prefix(); ok {
-		return binary.AppendUvarint(b, uint64(n)<<1)
-	}
-	var bitmap []byte
-	for i := range s.All {
-		for len(bitmap) <= i/8 {
-			bitmap = append(bitmap, 0)
-		}
-		bitmap[i/8] |= 1 << (i % 8)
-	}
-	b = binary.AppendUvarint(b, uint64(len(bitmap))<<1|1)
-	return append(b, bitmap...)
 }
 
 // maxColumns is above SQLite's own limit for a table (SQLITE_MAX_COLUMN).

@@ -172,7 +172,7 @@ func (s *tableStatements) rowTerms() string {
 // update returns the statement that sets exactly the given data columns.
 func (s *tableStatements) update(columns changeset.ColumnSet) *prepared {
 	var buf [16]byte
-	key := appendColumns(buf[:0], columns)
+	key := changeset.AppendColumnSet(buf[:0], columns)
 	if p, ok := s.updates[string(key)]; ok {
 		return p
 	}

@@ -67,14 +67,22 @@ func longHistory(t *testing.T, n, peer *node) {
 	requireEqual(t, n, peer)
 }
 
-// TestFillOfAnEmptyStore: rows, clocks, sums and vector are the source's, and what both
-// write afterwards merges.
-func TestFillOfAnEmptyStore(t *testing.T) {
-	t.Parallel()
+// forgotten returns a store with a long history that its log does not have any more,
+// and an empty one.
+func forgotten(t *testing.T) (n, empty *node) {
+	t.Helper()
 	cfg := Config{Schema: schemaOf(itemsSchema)}
 	n, peer, empty := start(t, cfg), start(t, cfg), start(t, cfg)
 	longHistory(t, n, peer)
 	n.forget()
+	return n, empty
+}
+
+// TestFillOfAnEmptyStore: rows, clocks, sums and vector are the source's, and what both
+// write afterwards merges.
+func TestFillOfAnEmptyStore(t *testing.T) {
+	t.Parallel()
+	n, empty := forgotten(t)
 	if rows := empty.fillFrom(n); rows < 150 {
 		t.Errorf("%d rows came", rows)
 	}
@@ -119,10 +127,7 @@ func TestFillOfAStoreThatWasAway(t *testing.T) {
 // every transaction that it saw a part of, over restarts of both.
 func TestFillWhileTheSourceWrites(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Schema: schemaOf(itemsSchema)}
-	n, peer, empty := start(t, cfg), start(t, cfg), start(t, cfg)
-	longHistory(t, n, peer)
-	n.forget()
+	n, empty := forgotten(t)
 	held, first := empty.Vector().AppliedOnly(), n.Vector()
 	if err := empty.BeginFill(t.Context(), n.Actor(), first, n.StateTables()); err != nil {
 		t.Fatal(err)
