@@ -33,6 +33,7 @@ const (
 	biWorkers  = 32
 
 	maxLinks      = 4096 // links, and connections that are still saying hello
+	maxPeerLinks  = 8    // of them to one peer, those that drain included
 	maxHellos     = 256  // incoming connections that are still saying hello
 	maxDials      = 128
 	handshakeRate = 50 // incoming handshakes per second above which addresses are validated

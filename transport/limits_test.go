@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bufio"
 	"errors"
 	"testing"
 	"time"
@@ -117,4 +118,59 @@ func TestEveryCodeHasItsOwnText(t *testing.T) {
 	if Code(0x99).Error() != "unknown close code 0x99" {
 		t.Error(Code(0x99))
 	}
+}
+
+// TestPeerThatDialsWithoutEnd: each new link supersedes the one before, whose
+// streams it holds open; only a few are kept, and the newest works.
+func TestPeerThatDialsWithoutEnd(t *testing.T) {
+	bubble(t, 10*time.Millisecond, 0, func(t *testing.T, n *vnet) {
+		a := n.start(t, 1)
+		defer a.stop()
+		id, err := newIdentity(Config{Identity: Identity{Secret: testSecret}, Cluster: testCluster, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var keys keyring
+		keys.Store(id)
+		pc := n.listen(vaddr(9))
+		tr := &quic.Transport{Conn: pc}
+		defer func() { tr.Close(); pc.Close() }()
+		const dials = 40
+		var last *rawPeer
+		for i := range dials {
+			conn, err := tr.Dial(t.Context(), a.conn.LocalAddr(), keys.tls(), quicConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &rawPeer{t: t, conn: conn}
+			if p.s, err = conn.OpenStream(); err != nil {
+				t.Fatal(err)
+			}
+			p.r = bufio.NewReader(p.s)
+			h := rawHello(9)
+			h.dial = uint64(i + 1)
+			p.s.Write(AppendFrame([]byte{0}, frameHello, h.append(nil)))
+			if _, err := readHello(p.r); err != nil {
+				t.Fatal(err)
+			}
+			p.s.Write(AppendFrame(nil, frameAccept, nil))
+			p.s.Close()
+			time.Sleep(100 * time.Millisecond)
+			if s, err := conn.OpenUniStream(); err == nil {
+				s.Write([]byte{byte(kindTest)}) // and nothing more
+			}
+			last = p
+		}
+		time.Sleep(time.Second)
+		if links := a.Stats().Peers[0].Links; links != maxPeerLinks {
+			t.Errorf("%d links to one peer, want %d", links, maxPeerLinks)
+		}
+		a.wantEnded(CodeBusy, false, dials-maxPeerLinks)
+		last.uni(AppendFrame([]byte{byte(kindTest)}, 1, []byte("newest")))
+		time.Sleep(time.Second)
+		if got := a.received(); len(got) != 1 || got[0] != "newest" {
+			t.Errorf("received %q", got)
+		}
+		a.wantEvents("up 9")
+	})
 }

@@ -161,6 +161,9 @@ func (r *registry) add(l *link, now time.Time) (up <-chan struct{}, ok bool) {
 	l.received, p.received = now, now
 	p.links = append(p.links, l)
 	r.arbitrate(p, now)
+	if n := len(p.links); n > maxPeerLinks { // whoever dials without end keeps nobody else out
+		p.links[n-1].close(CodeBusy, "too many links to one peer")
+	}
 	r.alias(p, l.addr)
 	return p.up, true
 }

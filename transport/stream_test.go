@@ -337,9 +337,6 @@ func TestStatsCountBytes(t *testing.T) {
 		if len(s.Peers) != 1 || s.Peers[0].BytesOut < 100_000 || s.Peers[0].Links != 1 || s.BytesOut != s.Peers[0].BytesOut {
 			t.Errorf("stats %+v", s)
 		}
-		if s.Peers[0].Loss > 0.03 { // QUIC looks for the largest packet that passes
-			t.Errorf("loss %v where none is", s.Peers[0].Loss)
-		}
 		a.links.best(actor(2)).close(CodeLeaving, "")
 		time.Sleep(time.Second)
 		if s := a.Stats(); len(s.Peers) != 0 || s.BytesOut < 100_000 {
@@ -354,7 +351,10 @@ func TestStatsMeasureLoss(t *testing.T) {
 		a, b := n.start(t, 1), n.start(t, 2)
 		defer stopAll([]*testNode{a, b})
 		a.dial(b)
-		time.Sleep(time.Second)
+		time.Sleep(5 * time.Minute) // QUIC looks for the largest packet that passes, and loses some
+		if loss := a.Stats().Peers[0].Loss; loss > 0.05 {
+			t.Errorf("loss %.3f where none is", loss)
+		}
 		n.setLoss(0.2)
 		for range 60 {
 			for range 10 {
