@@ -219,3 +219,46 @@ func guest(t *testing.T, host *agent, identity string) {
 	})
 	late.stop()
 }
+
+// TestCertificateIsReadAgain: a certificate that is replaced under its name counts
+// from the next reload on; one that has ended, or ends soon, is told of, and the
+// node goes on.
+func TestCertificateIsReadAgain(t *testing.T) {
+	program(t)
+	t.Parallel()
+	dir := makeTLS(t, "n0")
+	expiredTLS(t, dir, "expired")
+	mustPatina(t, "tls", "cert", "--dir", dir, "--ca", filepath.Join(dir, "ca.crt"), "--ca-key", filepath.Join(dir, "ca.key"), "--days", "3", "soon")
+	use := func(name string) {
+		t.Helper()
+		for _, suffix := range []string{".crt", ".key"} {
+			b, err := os.ReadFile(filepath.Join(dir, name+suffix))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "own"+suffix), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	use("n0")
+	a := newAgent(t)
+	a.configure(a.gossip(tlsIn(dir, "own")))
+	a.write("schema/s.sql", apiSchema)
+	a.start()
+	if strings.Contains(a.log.String(), "expire") {
+		t.Errorf("told of a certificate that is valid for a year: %s", a.log)
+	}
+	use("soon")
+	a.signal(syscall.SIGHUP)
+	a.waitLog("level=WARN", "expires soon")
+	use("expired")
+	a.signal(syscall.SIGHUP)
+	a.waitLog("level=ERROR", "has expired")
+	a.exec("INSERT INTO t VALUES(1, 'x')")
+	a.stop()
+	a.start()
+	if got := a.query("SELECT count(*) FROM t"); got != "1" {
+		t.Errorf("%s rows", got)
+	}
+}
