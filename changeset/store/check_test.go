@@ -86,6 +86,7 @@ var damages = []struct{ desc, sql, want string }{
 	{"no clock table", "DROP TABLE __patina_clk_edge", "edge: no table of clocks: 1 \n"},
 	{"key that cannot replicate", "INSERT INTO edge VALUES('a', '" + strings.Repeat("x", changeset.MaxKeySize) + "')", "edge: rows whose key cannot replicate: 1 'a', '" + strings.Repeat("x", 120-6) + "…: the key has 65537 bytes, more than 65536\n"},
 	{"sum changed", "UPDATE __patina_sum SET sum = zeroblob(16) WHERE name = 'edge'", "edge: the clock sum that is kept is not that of the clocks: 1\n"},
+	{"sum that cannot be read", "UPDATE __patina_sum SET sum = x'00' WHERE name = 'edge'", "edge: the clock sum that is kept is not that of the clocks: 1\n"},
 	{"log entry cut", "UPDATE __patina_log SET data = substr(data, 1, 40) WHERE k & 1099511627775 = 2", ": log entries that cannot be read: 1\n"},
 	{"log entries exchanged", "UPDATE __patina_log SET data = (SELECT data FROM __patina_log ORDER BY k LIMIT 1) WHERE k & 1099511627775 = 2", ": log entries that cannot be read: 1\n"},
 	{"newest log entry lost", "DELETE FROM __patina_log WHERE k = (SELECT max(k) FROM __patina_log WHERE k < 1 << 40)", ": what is recorded as applied is not what the log holds: 1\n"},

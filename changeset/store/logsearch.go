@@ -15,11 +15,8 @@ type loggedRow struct {
 
 // searchLog looks through the log for rows of t by the low halves of their keys'
 // hashes. Entries that cannot be read are passed over.
-func (w *writer) searchLog(t *table, wanted map[uint64]bool) (map[uint64]loggedRow, error) {
+func (w *writer) searchLog(t *table, wanted func(hash uint64) bool) (map[uint64]loggedRow, error) {
 	found := map[uint64]loggedRow{}
-	if len(wanted) == 0 {
-		return found, nil
-	}
 	err := w.conn.Each("SELECT k, data FROM __patina_log", nil, func(st *sqlite.Stmt) error {
 		s, err := w.openStored(st)
 		if err != nil {
@@ -39,11 +36,11 @@ func (w *writer) searchLog(t *table, wanted map[uint64]bool) (map[uint64]loggedR
 	return found, err
 }
 
-func noteRows(found map[uint64]loggedRow, wanted map[uint64]bool, tc *changeset.TableChanges, stamp changeset.Stamp) {
+func noteRows(found map[uint64]loggedRow, wanted func(uint64) bool, tc *changeset.TableChanges, stamp changeset.Stamp) {
 	for i := range tc.Changes {
 		ch := &tc.Changes[i]
 		hash := hashKey(ch.Key).Low
-		if !wanted[hash] {
+		if !wanted(hash) {
 			continue
 		}
 		row := found[hash]

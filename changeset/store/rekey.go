@@ -3,6 +3,9 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/patinadb/patina/changeset"
@@ -74,17 +77,19 @@ func hashColumns(st *sqlite.Stmt, keys int) changeset.KeyHash {
 }
 
 // rekey writes the clocks of t anew, each at the rowid that its row has now. It
-// holds all of them in memory meanwhile, about 100 bytes for each. A clock whose
-// row somebody else removed goes.
+// holds all of them in memory meanwhile, about 100 bytes for each. A clock whose row
+// somebody else removed, or that cannot be read, goes to a rowid that no row has, so
+// that Check and the sums still tell of it.
 func (w *writer) rekey(t *table) error {
 	clock := quoteIdent(clockTable(t))
 	byHash := map[uint64]string{}
+	var unread []string
 	err := w.conn.Each("SELECT m FROM "+clock, nil, func(st *sqlite.Stmt) error {
-		m := st.View(0)
-		if len(m) < 8 {
-			return fmt.Errorf("row clock x'%x': %w", m, errDamaged)
+		if m := st.View(0); len(m) < 8 {
+			unread = append(unread, string(m))
+		} else {
+			byHash[binary.BigEndian.Uint64(m)] = string(m)
 		}
-		byHash[binary.BigEndian.Uint64(m)] = string(m)
 		return nil
 	})
 	if err != nil {
@@ -93,19 +98,54 @@ func (w *writer) rekey(t *table) error {
 	if err := w.conn.Each("DELETE FROM "+clock, nil, nil); err != nil {
 		return err
 	}
-	keys, given := len(t.key), 0
+	put := func(rowid int64, m string) error {
+		return w.conn.Each("INSERT INTO "+clock+" VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(rowid), changeset.BlobValue([]byte(m))}, nil)
+	}
+	keys := len(t.key)
 	sql := "SELECT " + strings.Join(keyTerms(t, ""), ", ") + ", " + t.rowid + " FROM " + quoteIdent(t.name)
 	err = w.conn.Each(sql, nil, func(st *sqlite.Stmt) error {
-		m, ok := byHash[hashColumns(st, keys).Low]
+		hash := hashColumns(st, keys).Low
+		m, ok := byHash[hash]
 		if !ok {
 			return nil
 		}
-		given++
-		return w.conn.Each("INSERT INTO "+clock+" VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(st.Integer(keys)), changeset.BlobValue([]byte(m))}, nil)
+		delete(byHash, hash)
+		return put(st.Integer(keys), m)
 	})
-	w.log.Warn("another process renumbered the rows of a table: row clocks moved along", "table", t.name)
-	if lost := len(byHash) - given; lost > 0 {
-		w.log.Error("row clocks belong to no row: another process removed rows", "table", t.name, "versions", lost)
+	if err != nil {
+		return err
 	}
-	return err
+	free, err := w.lowestRowid(t)
+	if err != nil {
+		return err
+	}
+	for _, hash := range slices.Sorted(maps.Keys(byHash)) {
+		unread = append(unread, byHash[hash])
+	}
+	for _, m := range unread {
+		free--
+		if err := put(free, m); err != nil {
+			return err
+		}
+	}
+	w.log.Warn("another process renumbered the rows of a table: row clocks moved along", "table", t.name)
+	if lost := len(unread); lost > 0 {
+		w.log.Error("row clocks belong to no row: another process removed rows, patina check names them", "table", t.name, "versions", lost)
+	}
+	return nil
+}
+
+// lowestRowid returns a number, 0 or less, below which t has neither rows nor clocks by
+// rowid.
+func (w *writer) lowestRowid(t *table) (lowest int64, err error) {
+	for _, sql := range []string{"SELECT min(" + t.rowid + ") FROM " + quoteIdent(t.name), "SELECT min(rid) FROM " + quoteIdent(clockTable(t))} {
+		err := w.conn.Each(sql, nil, func(st *sqlite.Stmt) error { lowest = min(lowest, st.Integer(0)); return nil })
+		if err != nil {
+			return 0, err
+		}
+	}
+	if lowest < math.MinInt64/2 {
+		return 0, fmt.Errorf("table %s has the rowid %d: there is no room below it", t.name, lowest)
+	}
+	return lowest, nil
 }

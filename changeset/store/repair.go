@@ -19,7 +19,6 @@ type Repaired struct {
 	Versions int64 // of ours that peers hear of
 	Inserted int64 // rows that had no clock, or that of a deleted row, or came after their clock
 	Deleted  int64 // rows that had a clock and are gone
-	Moved    int64 // clocks that were given back to their rows
 	Dropped  int64 // clocks whose row nobody knows any more, or that were there twice
 	Damaged  int64 // clocks that could not be read, and were made anew
 }
@@ -27,10 +26,10 @@ type Repaired struct {
 // Repair makes the clocks of a stopped node's database agree with its rows again,
 // after another program wrote to it. The rows are right: one without a clock
 // becomes an insertion of ours, a clock whose row is gone a deletion of ours, in
-// versions that peers get when the node runs; clocks of rows that were renumbered
-// move along, and what is at another rowid for another reason is an insertion; sums
-// are computed anew, so that a clock which says something else than it did shows to
-// peers. A clock that cannot be read is replaced by what the log knows of its row.
+// versions that peers get when the node runs; a row that is at another rowid than its
+// clock, an insertion; sums are computed anew, so that a clock which says something else
+// than it did shows to peers. Clocks that cannot be read or are gone are replaced by what
+// the log knows of their rows.
 // Values that were changed in a row that has its clock do not show, and stay here.
 // Nothing else is touched: damaged pages, a damaged log and tables that are no longer
 // what replicates stay as they are, and Check goes on naming them.
@@ -64,8 +63,7 @@ type repair struct {
 	w      *writer
 	limits chunkLimits
 	done   Repaired
-	// schemaMoved: another program changed schema_version since the store was open.
-	schemaMoved bool
+	kept   map[string]changeset.Sum // of each table, as the file had it
 }
 
 func (r *repair) run(ctx context.Context) error {
@@ -119,7 +117,10 @@ func (r *repair) open() error {
 		if err := w.loadSchema(true); err != nil {
 			return err
 		}
-		r.schemaMoved = w.schemaVersion != left.Integer()
+		r.kept = map[string]changeset.Sum{}
+		for _, t := range w.schema.sorted() {
+			r.kept[t.name] = w.sums[t.sum]
+		}
 		return w.writeValue("schema", left)
 	})
 }
@@ -146,9 +147,14 @@ func (r *repair) table(ctx context.Context, name string) (err error) {
 	if err := r.damaged(t); err != nil {
 		return err
 	}
-	if t.layout == layoutRowid {
+	left, err := r.w.sumClocks(t)
+	if err == nil && t.layout == layoutRowid {
 		err = r.misplaced(ctx, t)
-	} else {
+	}
+	if err == nil && left != r.kept[t.name] { // some may be gone
+		err = r.forgotten(ctx, t)
+	}
+	if err == nil && t.layout != layoutRowid {
 		err = r.removed(ctx, t)
 	}
 	if err != nil {
@@ -177,7 +183,7 @@ func (r *repair) missing(t *table) (map[uint64]loggedRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.w.searchLog(t, wanted)
+	return r.w.searchLog(t, func(hash uint64) bool { return wanted[hash] })
 }
 
 // removed makes deletions of the clocks of living rows that are not there, where

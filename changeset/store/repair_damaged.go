@@ -1,6 +1,9 @@
 package store
 
 import (
+	"context"
+	"slices"
+
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
 )
@@ -34,7 +37,7 @@ func (r *repair) damaged(t *table) error {
 			wanted[hashKey(c.at).Low] = true
 		}
 	}
-	known, err := r.w.searchLog(t, wanted)
+	known, err := r.w.searchLog(t, func(hash uint64) bool { return wanted[hash] })
 	if err != nil {
 		return err
 	}
@@ -104,4 +107,83 @@ func (r *repair) replaceDamaged(s *tableStatements, c *damagedClock, known map[u
 		clock = changeset.Clock{CausalLength: row.length, Groups: []changeset.Group{{Columns: s.table.all, Stamp: row.stamp}}}
 	}
 	return r.w.putClock(s, &ref, &clock, nowhere)
+}
+
+// forgottenAtOnce bounds the keys of the log that forgotten holds in memory.
+const forgottenAtOnce = 1 << 20
+
+// forgotten writes the clocks that are gone without a trace, as the log has them: of
+// deleted rows as they were, of others so that the rows become deletions of ours.
+func (r *repair) forgotten(ctx context.Context, t *table) error {
+	keys := 0
+	if _, err := r.w.searchLog(t, func(uint64) bool { keys++; return false }); err != nil {
+		return err
+	}
+	parts := uint64(keys/forgottenAtOnce + 1)
+	for part := range parts {
+		known, err := r.w.searchLog(t, func(hash uint64) bool { return hash%parts == part })
+		if err != nil {
+			return err
+		}
+		var gone []rowRef
+		err = r.w.transaction(func() (err error) { gone, err = r.remember(t, known); return err })
+		if err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(gone, r.limits.rows) {
+			if err := r.remove(ctx, t, chunk); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// remember writes those clocks that the log knows of rows that have neither a clock nor
+// are there, and returns the rows that are still to be deleted.
+func (r *repair) remember(t *table, known map[uint64]loggedRow) (gone []rowRef, err error) {
+	s, err := r.w.statements(t)
+	if err != nil {
+		return nil, err
+	}
+	free := int64(0)
+	if t.layout == layoutRowid {
+		if free, err = r.w.lowestRowid(t); err != nil {
+			return nil, err
+		}
+	}
+	var clock changeset.Clock
+	for _, row := range known {
+		ref := rowRef{key: row.key, hash: hashKey(row.key)}
+		there, err := r.rowIsThere(t, row.key)
+		if err != nil || there {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		at := nowhere
+		if t.layout == layoutRowid {
+			at, err = r.w.readTomb(s, &ref, &clock)
+		} else {
+			at, err = r.w.readClock(s, &ref, &clock)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if at != nowhere {
+			continue
+		}
+		if clock = deadClock(row.length, row.stamp); row.length.Alive() {
+			clock = changeset.Clock{CausalLength: row.length, Groups: []changeset.Group{{Columns: t.all, Stamp: row.stamp}}}
+			free--
+			ref.rowid = free
+			gone = append(gone, ref)
+		}
+		if err := r.w.putClock(s, &ref, &clock, nowhere); err != nil {
+			return nil, err
+		}
+		r.done.Damaged++
+	}
+	return gone, nil
 }

@@ -19,36 +19,31 @@ type strayClock struct {
 	m     string
 }
 
-// misplaced gives stray clocks back to rows that were renumbered, makes insertions of
-// rows that are elsewhere for another reason, and deletions of what is gone. It holds
-// the strays in memory.
+// misplaced makes insertions of rows that are elsewhere than their clocks, and deletions
+// of clocks whose row is gone. That a row was only renumbered, with its values as they
+// were, nothing proves: neither that all moved in their order nor that the schema did.
+// It holds the strays in memory.
 func (r *repair) misplaced(ctx context.Context, t *table) error {
 	strays, err := r.strays(t)
 	if err != nil || len(strays) == 0 {
 		return err
 	}
-	moves, err := r.moves(t, strays)
+	again, err := r.elsewhere(t, strays)
 	if err != nil {
 		return err
 	}
-	replaced, err := r.notRenumbered(t, strays, moves)
-	if err != nil {
+	if err := r.replace(t, again); err != nil {
 		return err
-	}
-	if err := r.replace(t, replaced); err != nil {
-		return err
-	}
-	for hash := range replaced {
-		delete(strays, hash)
-		delete(moves, hash)
 	}
 	lost := map[uint64]bool{}
 	for hash := range strays {
-		if _, moved := moves[hash]; !moved {
+		if _, ok := again[hash]; ok {
+			delete(strays, hash)
+		} else {
 			lost[hash] = true
 		}
 	}
-	known, err := r.w.searchLog(t, lost)
+	known, err := r.w.searchLog(t, func(hash uint64) bool { return lost[hash] })
 	if err != nil {
 		return err
 	}
@@ -70,7 +65,7 @@ func (r *repair) misplaced(ctx context.Context, t *table) error {
 			return err
 		}
 	}
-	return r.w.transaction(func() error { return r.move(t, strays, moves, twice) })
+	return r.w.transaction(func() error { return r.drop(t, strays, twice) })
 }
 
 // replace puts tombstones in the place of the clocks of rows that were inserted again:
@@ -136,61 +131,43 @@ func (r *repair) strays(t *table) (map[uint64]strayClock, error) {
 	return strays, err
 }
 
-// moves finds the rows that strays belong to: the rowid by the hash of the key.
-func (r *repair) moves(t *table, strays map[uint64]strayClock) (map[uint64]int64, error) {
-	moves := map[uint64]int64{}
+// elsewhere finds those of strays whose row is there, without a clock that fits.
+func (r *repair) elsewhere(t *table, strays map[uint64]strayClock) (map[uint64]strayClock, error) {
+	again := map[uint64]strayClock{}
 	keys := len(t.key)
 	var clock changeset.Clock
 	err := r.w.conn.Each(rowClockSQL(t, nil, ""), nil, func(st *sqlite.Stmt) error {
 		switch r.w.clockOfRow(t, st, &clock) {
 		case clockMissing, clockOfOther:
 			hash := hashColumns(st, keys).Low
-			if _, ok := strays[hash]; ok {
-				moves[hash] = st.Integer(keys + 2)
+			if stray, ok := strays[hash]; ok {
+				again[hash] = stray
 			}
 		}
 		return nil
 	})
-	return moves, err
+	return again, err
 }
 
-// move writes clocks at the rowids of their rows. A clock that was there and belongs
-// to no row that anybody knows goes.
-func (r *repair) move(t *table, strays map[uint64]strayClock, moves map[uint64]int64, twice []int64) error {
-	clock := quoteIdent(clockTable(t))
-	drop := func(rowid int64) error {
-		return r.w.conn.Each("DELETE FROM "+clock+" WHERE rid = ?", []sqlite.Value{changeset.IntegerValue(rowid)}, nil)
-	}
-	for _, rowid := range twice {
-		if err := drop(rowid); err != nil {
-			return err
-		}
-	}
-	for hash := range moves {
-		if err := drop(strays[hash].rowid); err != nil {
-			return err
-		}
-	}
-	// What still stands at the row of another key, the log did not know.
+// drop removes clocks that are there twice, and those under another row that belong to
+// none that anybody knows.
+func (r *repair) drop(t *table, strays map[uint64]strayClock, twice []int64) error {
 	before := r.w.conn.TotalChanges()
-	for hash, stray := range strays {
-		if _, moved := moves[hash]; moved {
-			continue
+	clock := quoteIdent(clockTable(t))
+	for _, rowid := range twice {
+		err := r.w.conn.Each("DELETE FROM "+clock+" WHERE rid = ?", []sqlite.Value{changeset.IntegerValue(rowid)}, nil)
+		if err != nil {
+			return err
 		}
+	}
+	for _, stray := range strays {
 		err := r.w.conn.Each("DELETE FROM "+clock+" WHERE rid = ?1 AND m = ?2 AND EXISTS(SELECT 1 FROM "+quoteIdent(t.name)+" t WHERE t."+t.rowid+" = ?1)",
 			[]sqlite.Value{changeset.IntegerValue(stray.rowid), changeset.BlobValue([]byte(stray.m))}, nil)
 		if err != nil {
 			return err
 		}
 	}
-	r.done.Dropped += int64(len(twice)) + r.w.conn.TotalChanges() - before
-	for hash, rowid := range moves {
-		err := r.w.conn.Each("INSERT OR REPLACE INTO "+clock+" VALUES(?, ?)", []sqlite.Value{changeset.IntegerValue(rowid), changeset.BlobValue([]byte(strays[hash].m))}, nil)
-		if err != nil {
-			return err
-		}
-		r.done.Moved++
-	}
+	r.done.Dropped += r.w.conn.TotalChanges() - before
 	return nil
 }
 
@@ -200,7 +177,11 @@ func (r *repair) rowIsThere(t *table, key []sqlite.Value) (there bool, err error
 	if err != nil {
 		return false, err
 	}
-	st, err := r.w.use(&s.findRow)
+	find := &s.selectRow
+	if t.layout == layoutRowid {
+		find = &s.findRow
+	}
+	st, err := r.w.use(find)
 	if err != nil {
 		return false, err
 	}

@@ -69,8 +69,13 @@ func (w *writer) loadState() error {
 	}
 	err := w.conn.Each("SELECT ord, sum FROM __patina_sum ORDER BY ord", nil, func(s *sqlite.Stmt) error {
 		b := s.View(1)
-		if ord := s.Integer(0); ord < int64(len(w.sums)) || ord > maxSums || len(b) != changeset.SumSize {
+		ord := s.Integer(0)
+		if ord < int64(len(w.sums)) || ord > maxSums {
 			return fmt.Errorf("sum of table %d: %w", ord, errDamaged)
+		}
+		if len(b) != changeset.SumSize { // not right: settleSums computes it anew
+			w.unread = append(w.unread, int(ord))
+			b = make([]byte, changeset.SumSize)
 		}
 		for int64(len(w.sums)) <= s.Integer(0) {
 			w.sums = append(w.sums, changeset.Sum{})
@@ -234,11 +239,11 @@ func (w *writer) settleSums(s *schema, rekeyed map[*table]bool) error {
 	for _, t := range s.sorted() {
 		columns := columnNames(t)
 		was, ok := known[t]
-		if ok && bytes.Equal(was, columns) && !rekeyed[t] {
+		if ok = ok && !slices.Contains(w.unread, t.sum); ok && bytes.Equal(was, columns) && !rekeyed[t] {
 			continue
 		}
 		changed = true
-		if !ok {
+		if _, there := known[t]; !there {
 			t.sum = len(w.sums)
 			w.sums = append(w.sums, changeset.Sum{})
 		}
@@ -256,6 +261,7 @@ func (w *writer) settleSums(s *schema, rekeyed map[*table]bool) error {
 			return err
 		}
 	}
+	w.unread = nil
 	if !changed {
 		return nil
 	}

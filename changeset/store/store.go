@@ -324,6 +324,7 @@ type writer struct {
 	parked  []Parked
 	forked  []Fork // sorted by actor; replaced, never changed
 	links   recentLinks
+	unread  []int // tables whose kept sum could not be read
 	waiting *waitingRoom
 
 	sums     []changeset.Sum // by table.sum; the writer's own

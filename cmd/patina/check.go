@@ -76,7 +76,7 @@ func repair(c *cli.Context, file string) error {
 	if c.Bool("json") {
 		out = c.App.ErrWriter
 	}
-	_, err = fmt.Fprintf(out, "repaired: rows inserted %d, deleted %d; clocks moved %d, dropped %d, made anew %d; versions %d\n", done.Inserted, done.Deleted, done.Moved, done.Dropped, done.Damaged, done.Versions)
+	_, err = fmt.Fprintf(out, "repaired: rows inserted %d, deleted %d; clocks dropped %d, made anew %d; versions %d\n", done.Inserted, done.Deleted, done.Dropped, done.Damaged, done.Versions)
 	return err
 }
 
