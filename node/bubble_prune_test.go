@@ -52,3 +52,44 @@ func TestNodeThatJoinsAfterPruningFillsItself(t *testing.T) {
 		})
 	})
 }
+
+// TestNodeThatIsKilledWhileItJoins is not ready after any restart before it has all rows.
+func TestNodeThatIsKilledWhileItJoins(t *testing.T) {
+	bubble(t, nodetest.Config{Link: nodetest.Link{Latency: 100 * time.Millisecond}}, func(t *testing.T, c *nodetest.Cluster) {
+		short := func(cfg *node.Config) { cfg.DB.Log.MaxBytes = 1 << 20 }
+		first := c.Add(short)
+		first.Start()
+		for i := range 30 {
+			first.Exec(fmt.Sprintf("INSERT INTO item(id, a) VALUES(%d, hex(randomblob(50000)))", i))
+		}
+		c.Await("the log is pruned", 5*time.Minute, func() bool { return first.Node().Status().Log.Pruned > 5 })
+		begun, late := 0, c.Add(short)
+		ready := func() bool { return late.Node().Ready() == nil }
+		check := func() {
+			if ready() && late.Query("SELECT count(*) FROM item") != "30" {
+				t.Errorf("ready with %s of 30 rows", late.Query("SELECT count(*) FROM item"))
+			}
+		}
+		for kill := 0; kill < 12; kill++ {
+			late.Start()
+			for range 1 + kill*2 {
+				check()
+				time.Sleep(100 * time.Millisecond)
+			}
+			if late.Node().Store().Vector().Len() > 0 && !ready() {
+				begun++
+			}
+			late.Kill()
+		}
+		if begun == 0 {
+			t.Error("never killed half-way")
+		}
+		late.Start()
+		for end := time.Now().Add(time.Minute); !ready() && time.Now().Before(end); {
+			check()
+			time.Sleep(100 * time.Millisecond)
+		}
+		check()
+		c.AwaitEqual(10 * time.Second)
+	})
+}

@@ -79,7 +79,7 @@ type attempt struct {
 }
 
 // keepLinks sees that there is a link to every member that is here, and tells
-// broadcast the round-trip times. Every deadPeriod it also calls one of the dead:
+// broadcast the round-trip times and the store who is here. Every deadPeriod it also calls one of the dead:
 // until somebody does, the other side of a partition that has healed looks dead.
 // Membership calls them too, but less often than is wanted here.
 func (m *mesh) keepLinks(ctx context.Context) error {
@@ -115,10 +115,12 @@ func (m *mesh) keepLinks(ctx context.Context) error {
 				calls.failed(a.actor, time.Now())
 			}
 		case <-ticks.C:
+			m.node.settle(ctx)
 			todo = m.unlinked(calls)
 		case <-deadTicks.C:
 			for _, p := range m.links.Peers() {
 				m.broadcast.PeerUp(p.Actor, p.RTT)
+				m.node.store.KnowPeer(p.Actor)
 			}
 			todo = append(m.unlinked(calls), m.oneOfTheDead()...)
 		case <-m.wake:

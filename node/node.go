@@ -33,8 +33,7 @@ type Node struct {
 	listener net.Listener
 	mesh     atomic.Pointer[mesh]
 	started  time.Time
-	empty    bool // no versions at open
-	settled  atomic.Bool
+	settled  atomic.Bool     // it was ready: see Ready
 	seen     map[string]bool // missing schema paths that were logged
 
 	reloading sync.Mutex // one Reload at a time; guards live and identity
@@ -94,7 +93,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.empty = n.store.Vector().Len() == 0
+	n.settled.Store(n.store.Settled())
 	m, err := n.newMesh(n.cfg.Conn)
 	if err != nil {
 		return errors.Join(err, n.store.Close())
@@ -210,45 +209,6 @@ func (n *Node) committed(list []store.Committed) {
 			m.broadcast.Publish(list[i].Sealed)
 		}
 	}
-}
-
-// An empty node with bootstrap peers waits to meet one, and then to hear what it has,
-// before it calls itself ready.
-const (
-	meetTime = 5 * time.Second
-	hearTime = 30 * time.Second
-)
-
-// Ready returns nil, or why the node is not ready: an empty node that has
-// bootstrap peers first meets one, or waits five seconds, and hears what it has; a node that lacks what no
-// peer has in its log any more is not ready until it has it, by a transfer of state.
-func (n *Node) Ready() error {
-	if progress := n.filling(); progress != "" {
-		return errors.New(progress)
-	}
-	var lacks uint64
-	for _, m := range n.missing(n.mesh.Load(), n.store.Vector()) {
-		lacks += m.Count
-	}
-	if lacks > 0 {
-		return fmt.Errorf("incomplete: the logs of the peers that were asked lack %d versions that this node does not have: a transfer of state begins%s", lacks, n.lastFailure())
-	}
-	if n.settled.Load() || !n.empty || len(n.cfg.Gossip.Bootstrap) == 0 {
-		return nil
-	}
-	m, waited := n.mesh.Load(), time.Since(n.started)
-	select {
-	case <-m.members.Met():
-		if s := m.antientropy.Stats(); s.Equal+s.Completed == 0 && waited < hearTime {
-			return errors.New("waiting for what a peer has")
-		}
-	default:
-		if waited < meetTime {
-			return errors.New("waiting to meet a bootstrap peer")
-		}
-	}
-	n.settled.Store(true)
-	return nil
 }
 
 // Handler returns the HTTP API of the node.

@@ -61,8 +61,8 @@
 //	                    with the digest of the schema while Adopt is at work, journal
 //	                    (the mode before it), and local:TABLE with the reason for each
 //	                    table that it left local; fill, fill_first and fill_goal while
-//	                    state is transferred, given: the versions that came so
-//	                    (transfer_fill.go)
+//	                    state is transferred, given: the versions that came so,
+//	                    settled: it was complete once (transfer_fill.go)
 //	__patina_insert_T   triggers, with _update_ and _delete_, only while Adopt is at
 //	                    work: they refuse the writes of other programs (guard.go)
 //

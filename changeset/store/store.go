@@ -158,6 +158,7 @@ type Store struct {
 	parked   atomic.Pointer[[]Parked]
 	forked   atomic.Pointer[[]Fork]
 	filling  atomic.Pointer[Fill]
+	settled  atomic.Bool
 	schema   atomic.Pointer[schema]
 	sums     atomic.Pointer[publishedSums]
 	secret   atomic.Pointer[[32]byte]

@@ -29,6 +29,23 @@ type Fill struct {
 	Complete bool
 }
 
+// Settled reports whether Settle was ever called on this file. It may be called from any
+// goroutine.
+func (s *Store) Settled() bool { return s.settled.Load() }
+
+// Settle writes down that the database was complete once, as far as its node knows.
+func (s *Store) Settle(ctx context.Context) error {
+	var failure error
+	err := s.do(ctx, func() {
+		w := s.writer
+		failure = w.transaction(func() error { return w.writeValue("settled", changeset.IntegerValue(1)) })
+		if failure == nil {
+			s.settled.Store(true)
+		}
+	})
+	return errors.Join(err, failure)
+}
+
 // errNotFilling: nobody began.
 var errNotFilling = errors.New("store: not being filled")
 
@@ -273,8 +290,13 @@ func (w *writer) writeFill(f *Fill) error {
 	return w.writeValue("fill", changeset.BlobValue(append(b, f.Cursor...)))
 }
 
-// loadFill reads how far a transfer was.
+// loadFill reads how far a transfer was, and whether the database was complete once.
 func (w *writer) loadFill() error {
+	_, settled, err := w.readValue("settled")
+	if err != nil {
+		return err
+	}
+	w.store.settled.Store(settled)
 	v, ok, err := w.readValue("fill")
 	if err != nil || !ok {
 		return err
