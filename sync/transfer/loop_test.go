@@ -129,10 +129,11 @@ func (s *memoryStore) EndFill(context.Context) error {
 	return nil
 }
 
-func (s *memoryStore) set(change func()) {
+// counts returns how many parts were taken, and how often the rest was given up.
+func (s *memoryStore) counts() (took, ended int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change()
+	return len(s.took), s.ended
 }
 
 // pipe is one end of a stream in memory.
@@ -280,7 +281,7 @@ func TestAnotherSourceBegins(t *testing.T) {
 		one, two := &memoryStore{vector: vectorTo(7), parts: 5}, &memoryStore{vector: vectorTo(8), parts: 3}
 		p := newPair(map[changeset.ActorID]*memoryStore{actor(1): one})
 		p.frames = func() int { return 6 }
-		p.run(t, time.Minute, func() bool { return p.store.Filling() != nil && len(p.store.took) > 1 })
+		p.run(t, time.Minute, func() bool { took, _ := p.store.counts(); return p.store.Filling() != nil && took > 1 })
 		if why := p.loop.Failure(); !strings.Contains(why, "cut") {
 			t.Errorf("failed because of %q", why)
 		}
@@ -327,10 +328,10 @@ func TestGivesUpWhatNobodyHolds(t *testing.T) {
 		p.run(t, time.Minute, func() bool { f := p.store.Filling(); return f != nil && f.Complete })
 		p.run(t, 5*time.Minute, func() bool { return true })
 		time.Sleep(5 * time.Minute)
-		p.run(t, time.Second, func() bool { return p.store.ended == 0 })
+		p.run(t, time.Second, func() bool { _, ended := p.store.counts(); return ended == 0 })
 		p.held = false
 		began := time.Now()
-		p.run(t, 5*time.Minute, func() bool { return p.store.ended == 1 })
+		p.run(t, 5*time.Minute, func() bool { _, ended := p.store.counts(); return ended == 1 })
 		if waited := time.Since(began); waited < settling {
 			t.Errorf("given up after %v", waited)
 		}
