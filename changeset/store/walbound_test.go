@@ -187,7 +187,7 @@ type blockedSink struct {
 }
 
 func newBlockedSink() *blockedSink {
-	return &blockedSink{begun: make(chan struct{}), release: make(chan struct{}), abort: make(chan struct{})}
+	return &blockedSink{begun: make(chan struct{}, 1), release: make(chan struct{}), abort: make(chan struct{})}
 }
 
 func (s *blockedSink) Row([]sqlite.Value) error {
