@@ -26,6 +26,7 @@ const (
 type queues struct {
 	requests chan *request
 	applies  chan *applyJob
+	fills    chan *control // steps of a transfer of state: applying, as to turns
 	controls chan *control
 	shared   *queueCounters
 }
@@ -41,6 +42,7 @@ func newQueues() queues {
 	return queues{
 		requests: make(chan *request, requestCapacity),
 		applies:  make(chan *applyJob, applyCapacity),
+		fills:    make(chan *control, 1),
 		controls: make(chan *control, controlCapacity),
 		shared:   &queueCounters{},
 	}

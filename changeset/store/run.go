@@ -36,7 +36,7 @@ func (w *writer) run(ctx context.Context) error {
 	defer ticks.Stop()
 	defer w.refuseQueued()
 	for {
-		requests, applies, rest := w.ready()
+		requests, applies, fills, rest := w.ready()
 		w.store.baton <- struct{}{}
 		select {
 		case r := <-requests:
@@ -56,6 +56,10 @@ func (w *writer) run(ctx context.Context) error {
 		case <-rest:
 			<-w.store.baton
 			w.turn(applyTurn, func() { w.runBatch(nil) })
+		case c := <-fills:
+			<-w.store.baton
+			w.turn(applyTurn, c.run)
+			close(c.done)
 		case c := <-q.controls:
 			<-w.store.baton
 			c.run()
@@ -138,24 +142,24 @@ func (s *Store) leaveRoom() {
 // closed is always ready to receive from.
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// ready returns the channels to wait on for requests and for remote changesets,
-// and one that is ready if a job was begun and is not finished. Where both kinds
-// wait, those of the kind whose turn it is not are nil.
-func (w *writer) ready() (requests <-chan *request, applies <-chan *applyJob, rest <-chan struct{}) {
+// ready returns the channels to wait on for requests, for remote changesets and for
+// steps of a transfer, and one that is ready if a job was begun and is not finished.
+// Where both kinds of turns wait, those of the kind whose turn it is not are nil.
+func (w *writer) ready() (requests <-chan *request, applies <-chan *applyJob, fills <-chan *control, rest <-chan struct{}) {
 	q := w.store.queues
-	requests, applies = q.requests, q.applies
+	requests, applies, fills = q.requests, q.applies, q.fills
 	if w.unfinished != nil {
 		applies, rest = nil, closed
 	}
-	wanted := [2]bool{requestTurn: len(requests) > 0, applyTurn: rest != nil || len(applies) > 0}
+	wanted := [2]bool{requestTurn: len(requests) > 0, applyTurn: rest != nil || len(applies)+len(fills) > 0}
 	if kind := w.turns.next(wanted); wanted == [2]bool{true, true} {
 		if kind == requestTurn {
-			applies, rest = nil, nil
+			applies, fills, rest = nil, nil, nil
 		} else {
 			requests = nil
 		}
 	}
-	return requests, applies, rest
+	return requests, applies, fills, rest
 }
 
 // turn runs f and accounts for its time.
@@ -175,8 +179,13 @@ func (w *writer) refuseQueued() {
 
 // do runs f on the writer's goroutine and waits for it.
 func (s *Store) do(ctx context.Context, f func()) error {
+	return s.runOn(ctx, s.queues.controls, f)
+}
+
+// runOn is do by a queue.
+func (s *Store) runOn(ctx context.Context, queue chan<- *control, f func()) error {
 	c := &control{run: f, done: make(chan struct{})}
-	if err := send(ctx, s.stopped, s.queues.controls, c); err != nil {
+	if err := send(ctx, s.stopped, queue, c); err != nil {
 		return err
 	}
 	select {

@@ -123,11 +123,12 @@ func (s *Store) EndFill(ctx context.Context) error {
 	return s.fill(ctx, func(*writer) (*Fill, error) { return nil, nil })
 }
 
-// fill runs one step of a transfer in a transaction on the writer: f returns how far
+// fill runs one step of a transfer in a transaction on the writer, in a turn of what is
+// applied: f returns how far
 // it is then, nil if it is at its end.
 func (s *Store) fill(ctx context.Context, f func(*writer) (*Fill, error)) error {
 	var failure error
-	err := s.do(ctx, func() {
+	err := s.runOn(ctx, s.queues.fills, func() {
 		w := s.writer
 		var now *Fill
 		failure = w.transaction(func() (err error) {

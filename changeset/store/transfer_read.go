@@ -36,7 +36,8 @@ type partLimits struct {
 	time        time.Duration
 }
 
-var defaultPart = partLimits{1 << 20, 50_000, 200 * time.Millisecond}
+// defaultPart takes the receiver as long to merge as some groups of requests.
+var defaultPart = partLimits{256 << 10, 50_000, 200 * time.Millisecond}
 
 // ErrFilling: a store that is being filled itself gives no state.
 var ErrFilling = errors.New("store: being filled with the state of another node")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/patinadb/patina/changeset"
 	"github.com/patinadb/patina/changeset/sqlite"
+	"github.com/patinadb/patina/sync/versions"
 )
 
 // TestTurnsShareTheTime: what two kinds that both wait get, turn by turn, by the
@@ -178,6 +179,42 @@ func TestFloodsLeaveTheOtherSideAQuarter(t *testing.T) {
 				t.Errorf("requests had %.2f of the writer's time, want 0.25 to 0.75", share)
 			}
 		})
+	}
+}
+
+// TestFillLeavesRequestsAQuarter of the writer's time, from parts that are always ready.
+func TestFillLeavesRequestsAQuarter(t *testing.T) {
+	source, n := start(t, Config{Schema: schemaOf(itemsSchema)}), start(t, Config{Schema: schemaOf(itemsSchema)})
+	source.exec("INSERT INTO flag WITH RECURSIVE s(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM s WHERE x < 60000) SELECT 'name ' || x, 'a value of some length for ' || x FROM s")
+	var parts []StatePart
+	held := versions.NewVector()
+	for cursor := []byte(nil); len(parts) == 0 || cursor != nil; cursor = parts[len(parts)-1].Next {
+		p, err := source.ReadState(t.Context(), cursor, held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, p)
+	}
+	f, ctx := newFlood(t, n)
+	f.write(ctx, 64)
+	eventually(t, "clients are answered", func() bool { return f.requests.Load() > 100 })
+	if err := n.BeginFill(t.Context(), source.Actor(), source.Vector(), source.StateTables()); err != nil {
+		t.Fatal(err)
+	}
+	before := n.WriterTime()
+	for _, p := range parts {
+		if err := n.FillPart(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := n.WriterTime()
+	f.stop()
+	f.workers.Wait()
+	requests, applies := after.Requests-before.Requests, after.Applies-before.Applies
+	share := float64(requests) / float64(requests+applies)
+	t.Logf("%d parts; requests had %.2f of the writer's time", len(parts), share)
+	if applies == 0 || share < .25 {
+		t.Errorf("requests had %.2f of the writer's time, want 0.25", share)
 	}
 }
 
