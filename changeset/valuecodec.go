@@ -22,6 +22,21 @@ func DecodeValue(b []byte) (v Value, rest []byte, err error) {
 	return v, b[r.off:], nil
 }
 
+// AppendBytes appends the length of part as a uvarint, then part.
+func AppendBytes(b, part []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
+}
+
+// DecodeBytes reads what AppendBytes wrote, which it shares, and returns the rest of b.
+// what names it in errors, which are those of Open.
+func DecodeBytes(b []byte, what string) (part, rest []byte, err error) {
+	r := reader{b: b}
+	if part = r.view(what); r.err != nil {
+		return nil, nil, r.err
+	}
+	return part, b[r.off:], nil
+}
+
 // value reads what AppendValue wrote.
 func (r *reader) value() (v Value) {
 	at := r.off

@@ -50,7 +50,7 @@ func Repair(ctx context.Context, cfg Config) (*Repaired, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &repair{w: s.writer, limits: defaultChunk}
+	r := &repair{w: s.writer, limits: defaultChunk, keys: forgottenAtOnce}
 	err = r.run(ctx)
 	if err != nil {
 		err = fmt.Errorf("repair %s: %w", cfg.Path, err)
@@ -62,6 +62,7 @@ func Repair(ctx context.Context, cfg Config) (*Repaired, error) {
 type repair struct {
 	w      *writer
 	limits chunkLimits
+	keys   int // of the log that are in memory at once
 	done   Repaired
 	kept   map[string]changeset.Sum // of each table, as the file had it
 }

@@ -109,21 +109,24 @@ func (r *repair) replaceDamaged(s *tableStatements, c *damagedClock, known map[u
 	return r.w.putClock(s, &ref, &clock, nowhere)
 }
 
-// forgottenAtOnce bounds the keys of the log that forgotten holds in memory.
+// forgottenAtOnce is how many keys of the log forgotten holds in memory, about.
 const forgottenAtOnce = 1 << 20
 
 // forgotten writes the clocks that are gone without a trace, as the log has them: of
 // deleted rows as they were, of others so that the rows become deletions of ours.
 func (r *repair) forgotten(ctx context.Context, t *table) error {
-	keys := 0
-	if _, err := r.w.searchLog(t, func(uint64) bool { keys++; return false }); err != nil {
+	changes := 0
+	known, err := r.w.searchLog(t, func(uint64) bool { changes++; return changes <= r.keys })
+	if err != nil {
 		return err
 	}
-	parts := uint64(keys/forgottenAtOnce + 1)
+	parts := uint64(changes/r.keys + 1)
 	for part := range parts {
-		known, err := r.w.searchLog(t, func(hash uint64) bool { return hash%parts == part })
-		if err != nil {
-			return err
+		if parts > 1 { // too many for one pass over the log
+			known, err = r.w.searchLog(t, func(hash uint64) bool { return hash%parts == part })
+			if err != nil {
+				return err
+			}
 		}
 		var gone []rowRef
 		err = r.w.transaction(func() (err error) { gone, err = r.remember(t, known); return err })

@@ -17,7 +17,7 @@ func repaired(t *testing.T, path string) Repaired {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &repair{w: s.writer, limits: smallChunk}
+	r := &repair{w: s.writer, limits: smallChunk, keys: 2}
 	if err := errors.Join(r.run(t.Context()), s.closeOffline()); err != nil {
 		t.Fatal(err)
 	}

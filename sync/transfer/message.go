@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/patinadb/patina/changeset"
@@ -35,12 +34,12 @@ type request struct {
 }
 
 func (m request) append(b []byte) ([]byte, error) {
-	b = appendBytes(b, m.cursor)
+	b = changeset.AppendBytes(b, m.cursor)
 	return m.held.AppendBinary(b)
 }
 
 func decodeRequest(b []byte) (m request, err error) {
-	if m.cursor, b, err = takeBytes(b, "cursor"); err != nil {
+	if m.cursor, b, err = changeset.DecodeBytes(b, "cursor"); err != nil {
 		return m, err
 	}
 	if len(m.cursor) > maxCursor {
@@ -61,19 +60,19 @@ func (m begin) append(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = appendBytes(b, first)
+	b = changeset.AppendBytes(b, first)
 	for i := range m.tables {
 		e, err := changeset.NewStateEncoder(&m.tables[i])
 		if err != nil {
 			return nil, err
 		}
-		b = appendBytes(b, e.Bytes())
+		b = changeset.AppendBytes(b, e.Bytes())
 	}
 	return b, nil
 }
 
 func decodeBegin(b []byte) (m begin, err error) {
-	first, b, err := takeBytes(b, "vector")
+	first, b, err := changeset.DecodeBytes(b, "vector")
 	if err != nil {
 		return m, err
 	}
@@ -82,7 +81,7 @@ func decodeBegin(b []byte) (m begin, err error) {
 	}
 	for len(b) > 0 {
 		var names []byte
-		if names, b, err = takeBytes(b, "table"); err != nil {
+		if names, b, err = changeset.DecodeBytes(b, "table"); err != nil {
 			return m, err
 		}
 		t, err := changeset.DecodeState(names)
@@ -110,22 +109,4 @@ func refusal(b []byte) string {
 		}
 	}
 	return "for a reason that is unknown here"
-}
-
-func appendBytes(b, part []byte) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
-}
-
-func takeBytes(b []byte, what string) (part, rest []byte, err error) {
-	n, width := binary.Uvarint(b)
-	switch {
-	case width == 0:
-		return nil, nil, fmt.Errorf("length of the %s: %w", what, changeset.ErrTruncated)
-	case width < 0 || width > 1 && b[width-1] == 0:
-		return nil, nil, fmt.Errorf("length of the %s: %w", what, changeset.ErrCorrupt)
-	case n > uint64(len(b)-width):
-		return nil, nil, fmt.Errorf("%s of %d bytes, %d left: %w", what, n, len(b)-width, changeset.ErrTruncated)
-	}
-	end := width + int(n)
-	return b[width:end:end], b[end:], nil
 }

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -217,7 +216,7 @@ func TestBrokenMessages(t *testing.T) {
 		{"half a sum", sums[:70], changeset.ErrTruncated},
 		{"no name", append(append([]byte(nil), sums[:64]...), append([]byte{0}, make([]byte, 16)...)...), changeset.ErrCorrupt},
 		{"a name twice", append(append([]byte(nil), sums...), sums[64:82]...), changeset.ErrCorrupt},
-		{"a large name", append(append([]byte(nil), sums[:64]...), binary.AppendUvarint(nil, changeset.MaxNameSize+1)...), changeset.ErrTooLarge},
+		{"a large name", changeset.AppendBytes(append([]byte(nil), sums[:64]...), make([]byte, changeset.MaxNameSize+1)), changeset.ErrTooLarge},
 		{"a name in capitals", append(append([]byte(nil), sums[:64]...), append([]byte{1, 'A'}, make([]byte, 16)...)...), changeset.ErrCorrupt},
 	} {
 		if _, err := decodeSums(test.data); !errors.Is(err, test.want) {

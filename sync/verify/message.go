@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +53,7 @@ func (s *Sums) append(b []byte) []byte {
 	b = append(b, s.Vector[:]...)
 	b = append(b, s.Schema[:]...)
 	for _, t := range s.sorted() {
-		b = appendName(b, t.name)
+		b = changeset.AppendBytes(b, []byte(t.name))
 		b = changeset.AppendSum(b, t.sum)
 	}
 	return b
@@ -90,7 +89,7 @@ func decodeSums(b []byte) (s Sums, err error) {
 func appendVerdict(b []byte, v verdict, tables []string) []byte {
 	b = append(b, byte(v))
 	for _, name := range tables {
-		b = appendName(b, name)
+		b = changeset.AppendBytes(b, []byte(name))
 	}
 	return b
 }
@@ -114,29 +113,20 @@ func decodeVerdict(b []byte) (v verdict, tables []string, err error) {
 	return v, tables, nil
 }
 
-func appendName(b []byte, name string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(name))), name...)
-}
-
 // takeName reads a name that must come after last, folded and not empty.
 func takeName(b []byte, last string) (name string, rest []byte, err error) {
-	n, width := binary.Uvarint(b)
+	part, rest, err := changeset.DecodeBytes(b, "name")
 	switch {
-	case width == 0:
-		return "", nil, fmt.Errorf("length of a name: %w", changeset.ErrTruncated)
-	case width < 0 || width > 1 && b[width-1] == 0:
-		return "", nil, fmt.Errorf("length of a name: %w", changeset.ErrCorrupt)
-	case n > changeset.MaxNameSize:
-		return "", nil, fmt.Errorf("name of %d bytes: %w", n, changeset.ErrTooLarge)
-	case n > uint64(len(b)-width):
-		return "", nil, fmt.Errorf("name of %d bytes, %d left: %w", n, len(b)-width, changeset.ErrTruncated)
+	case err != nil:
+		return "", nil, err
+	case len(part) > changeset.MaxNameSize:
+		return "", nil, fmt.Errorf("name of %d bytes: %w", len(part), changeset.ErrTooLarge)
 	}
-	end := width + int(n)
-	name = string(b[width:end])
+	name = string(part)
 	if name <= last || changeset.FoldName(name) != name {
 		return "", nil, fmt.Errorf("name %q after %q: %w", name, last, changeset.ErrCorrupt)
 	}
-	return name, b[end:], nil
+	return name, rest, nil
 }
 
 // compare tells which tables of two databases differ.
